@@ -1,0 +1,53 @@
+"""Points that have lapsed (rules 3.9): a function of time and events, whether or not anyone has posted it."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from programme.calendar import boundary_us, civil_year
+
+YEARS_USABLE = 4
+"""Points of a purchase of year y expire on 1 January of year y + 4."""
+
+
+class NextExpiry(NamedTuple):
+    """Points that lapse at a boundary unless they are spent before."""
+
+    points: int
+    at_us: int
+
+
+def expired_points(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int], at_us: int) -> int:
+    """Points expired at an instant, at least 0.
+
+    `earned_by_year`: points by civil year of the purchase, net of all returns known, and credits by adjustment.
+    `debited_by_year`: debits less give-backs, by the civil year of their date.
+    """
+    return _expired(earned_by_year, debited_by_year, civil_year(at_us))
+
+
+def next_expiry(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int], at_us: int) -> NextExpiry | None:
+    """What lapses at the first boundary after an instant at which anything does, if nothing more is spent."""
+    year = civil_year(at_us)
+    already = _expired(earned_by_year, debited_by_year, year)
+    for boundary in _boundaries(earned_by_year, debited_by_year):
+        if boundary > year:
+            points = _expired(earned_by_year, debited_by_year, boundary) - already
+            if points > 0:
+                return NextExpiry(points, boundary_us(boundary))
+    return None
+
+
+def _expired(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int], last: int) -> int:
+    """The greatest excess of expiring points over debits, over all boundaries up to 1 January of year `last`."""
+    excess = 0
+    for boundary in _boundaries(earned_by_year, debited_by_year):
+        if boundary <= last:
+            expiring = sum(points for year, points in earned_by_year.items() if year + YEARS_USABLE <= boundary)
+            debited = sum(points for year, points in debited_by_year.items() if year < boundary)
+            excess = max(excess, expiring - debited)
+    return excess
+
+
+def _boundaries(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int]) -> list[int]:
+    """The years on whose 1 January one of the two sums changes, ascending; in between neither does."""
+    return sorted({year + YEARS_USABLE for year in earned_by_year} | {year + 1 for year in debited_by_year})

@@ -1,0 +1,126 @@
+"""A member's levels over time (rules 3.6): what customer-status publishes and loyalty rates purchases by."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+
+from programme.facts import Refused, decode_json, require_member
+from programme.instants import format_instant, parse_instant
+from programme.terms import BASE_LEVEL, LEVELS, Programme
+
+CUSTOMER_STATUS_CHANGED = "kundenclub.customer-status.changed.v1"
+
+
+class Step(NamedTuple):
+    """`level` holds for instants strictly later than `after_us`; None: since ever."""
+
+    after_us: int | None
+    level: str
+
+
+Timeline = tuple[Step, ...]
+
+BASIS: Timeline = (Step(None, BASE_LEVEL),)
+
+
+class TimelineChanged(msgspec.Struct, frozen=True):
+    """The whole timeline of a member. Of two, the one with the greater (generation, events) is the newer."""
+
+    member_id: str
+    generation: int
+    events: int
+    steps: Timeline
+
+
+def level_at(timeline: Sequence[Step], us: int) -> str:
+    """The level a purchase made at `us` is rated by."""
+    return timeline[bisect_left(timeline, us, lo=1, key=_after_us) - 1].level
+
+
+def bonus_percent_at(programme: Programme, timeline: Sequence[Step], us: int) -> int:
+    """The bonus rate of a purchase made at `us`: its level then, by the terms in force then (rules 3.5)."""
+    return programme.at(us).bonus_percent[level_at(timeline, us)]
+
+
+def steps_to_json(timeline: Sequence[Step]) -> list[dict[str, Any]]:
+    """`[{"after": null, "level": "basis"}, {"after": "<instant>", "level": ...}]`."""
+    return [
+        {"after": None if step.after_us is None else format_instant(step.after_us), "level": step.level}
+        for step in timeline
+    ]
+
+
+def steps_from_json(steps: Sequence[Any]) -> Timeline:
+    """The inverse of `steps_to_json`. Raises Refused for anything that is not a timeline."""
+    try:
+        return _timeline(msgspec.convert(steps, list[_WireStep]))
+    except msgspec.ValidationError as error:
+        raise Refused("invalid_structure", str(error)) from None
+
+
+def encode_timeline(changed: TimelineChanged) -> bytes:
+    """The data of a `CUSTOMER_STATUS_CHANGED` event."""
+    return msgspec.json.encode(
+        {
+            "member_id": changed.member_id,
+            "generation": changed.generation,
+            "events": changed.events,
+            "timeline": steps_to_json(changed.steps),
+        }
+    )
+
+
+def decode_timeline(data: bytes, key: bytes | None) -> TimelineChanged:
+    """Read the data of a `CUSTOMER_STATUS_CHANGED` event. Raises Refused, and nothing else."""
+    wire = decode_json(_DECODER, data)
+    require_member(wire.member_id, key)
+    return TimelineChanged(wire.member_id, wire.generation, wire.events, _timeline(wire.timeline))
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class _WireStep(msgspec.Struct):
+    after: str | None
+    level: str
+
+
+class _WireTimeline(msgspec.Struct):
+    member_id: str
+    generation: _Count
+    events: _Count
+    timeline: list[_WireStep]
+
+
+_DECODER = msgspec.json.Decoder(_WireTimeline)
+
+
+def _after_us(step: Step) -> int:
+    assert step.after_us is not None, "only the first step holds since ever"
+    return step.after_us
+
+
+def _timeline(wire: Sequence[_WireStep]) -> Timeline:
+    steps = tuple(_step(step) for step in wire)
+    if steps[:1] != BASIS:
+        raise Refused("invalid_timeline", "timeline: must begin with basis since ever")
+    for earlier, later in pairwise(steps):
+        if later.after_us is None or (earlier.after_us is not None and later.after_us <= earlier.after_us):
+            raise Refused("invalid_timeline", "timeline: `after` must grow from step to step")
+        if later.level == earlier.level:
+            raise Refused("invalid_timeline", "timeline: adjacent steps must differ in level")
+    return steps
+
+
+def _step(wire: _WireStep) -> Step:
+    if wire.level not in LEVELS:
+        raise Refused("invalid_timeline", "timeline: level must be one of " + ", ".join(LEVELS))
+    if wire.after is None:
+        return Step(None, wire.level)
+    try:
+        return Step(parse_instant(wire.after), wire.level)
+    except ValueError as error:
+        raise Refused("invalid_instant", f"timeline: after is {error}") from None
