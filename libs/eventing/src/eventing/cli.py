@@ -1,0 +1,173 @@
+"""The operators' commands every service mounts: `dead-letters`, `partitions`, and `topics`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any, Final, TypeVar
+
+import asyncpg
+import typer
+from aiokafka.errors import KafkaError
+
+from eventing import dead_letters, progress
+from eventing.database import close
+from eventing.dead_letters import DeadLetter
+from eventing.kafka import KafkaConfig, open_producer, send
+from eventing.records import Partition
+from eventing.settings import ContractsSettings, KafkaSettings, load_settings
+from eventing.topics import apply_topics, load_topics
+
+OpenDatabase = Callable[[], Awaitable[asyncpg.Connection]]
+Ids = Annotated[list[int] | None, typer.Argument(metavar="ID...", help="Numbers of dead letters.")]
+Reason = Annotated[str | None, typer.Option(help="All open ones with this reason instead of single numbers.")]
+R = TypeVar("R")
+
+_MOST: Final = 1000
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class Refused(Exception):
+    """The command cannot be done as it was given."""
+
+
+def dead_letters_app(open_database: OpenDatabase, kafka: Callable[[], KafkaConfig]) -> typer.Typer:
+    """`list`, `show`, `retry`, `discard`."""
+    app = typer.Typer(no_args_is_help=True, help="Events that were not accepted.")
+
+    @app.command("list")
+    def list_(state: str = "open", reason: str | None = None, limit: int = 100) -> None:
+        """List dead letters, oldest first."""
+        for letter in _run(
+            open_database, lambda conn: dead_letters.find(conn, state=state, reason=reason, limit=limit)
+        ):
+            typer.echo(_line(letter))
+
+    @app.command()
+    def show(dead_letter_id: int) -> None:
+        """Show one with its headers and its bytes."""
+        letter = _run(open_database, lambda conn: dead_letters.get(conn, dead_letter_id))
+        if letter is None:
+            raise _fail(f"there is no dead letter {dead_letter_id}")
+        typer.echo(_full(letter))
+
+    @app.command()
+    def retry(ids: Ids = None, reason: Reason = None) -> None:
+        """Publish to their topics again, with the original key, value and headers."""
+
+        async def work(conn: asyncpg.Connection) -> int:
+            return await _retry(conn, kafka(), await _chosen(conn, ids, reason))
+
+        done = _run(open_database, work)
+        typer.echo(f"{done} published again")
+
+    @app.command()
+    def discard(ids: Ids = None, reason: Reason = None) -> None:
+        """Decide that nothing is to be done about them."""
+
+        async def work(conn: asyncpg.Connection) -> int:
+            chosen = await _chosen(conn, ids, reason)
+            return await dead_letters.decide(conn, [letter.dead_letter_id for letter in chosen], "discarded")
+
+        done = _run(open_database, work)
+        typer.echo(f"{done} discarded")
+
+    return app
+
+
+def partitions_app(open_database: OpenDatabase) -> typer.Typer:
+    """`list`, `resume`."""
+    app = typer.Typer(no_args_is_help=True, help="How far the topics were read, and which partitions are paused.")
+
+    @app.command("list")
+    def list_() -> None:
+        """List all partitions with the next offset to read."""
+        for row in _run(open_database, progress.load_all):
+            paused = f"  paused since {row.paused_at:{_TIME}}: {row.paused_reason}" if row.paused_at else ""
+            typer.echo(f"{row.partition.topic}[{row.partition.number}]  next offset {row.next_offset}{paused}")
+
+    @app.command()
+    def resume(topic: str, partition: int) -> None:
+        """Let a paused partition go on; workers notice within seconds."""
+        if not _run(open_database, lambda conn: progress.resume(conn, Partition(topic, partition))):
+            raise _fail(f"{topic}[{partition}] is not paused")
+        typer.echo(f"{topic}[{partition}] resumed")
+
+    return app
+
+
+topics_app: typer.Typer = typer.Typer(no_args_is_help=True, help="Topics as their contracts say.")
+
+
+@topics_app.callback()
+def _topics() -> None:
+    """Settings: KAFKA_... and CONTRACTS_DIR."""
+
+
+@topics_app.command("apply")
+def apply_(replication_factor: Annotated[int, typer.Option(help="-1: the broker's default.")] = -1) -> None:
+    """Create the topics that are missing and report how the others differ; exits with 1 if one does."""
+    kafka, contracts = load_settings(KafkaSettings).config(), load_settings(ContractsSettings)
+    specs = load_topics(contracts.dir / "topics")
+    created, findings = _clearly(apply_topics(kafka, specs, replication_factor=replication_factor))
+    for topic in created:
+        typer.echo(f"{topic}: created")
+    for finding in findings:
+        typer.echo(str(finding), err=True)
+    raise typer.Exit(1 if findings else 0)
+
+
+async def _retry(conn: asyncpg.Connection, kafka: KafkaConfig, letters: list[DeadLetter]) -> int:
+    async with open_producer(kafka, "dead-letters") as producer:
+        records = [letter.record for letter in letters]
+        # A record without a key goes where it was; one with a key where its key belongs.
+        await asyncio.gather(*[await send(producer, r, r.partition if r.key is None else None) for r in records])
+    # Marked only now: to be published twice is harmless, to be marked and never published is not.
+    return await dead_letters.decide(conn, [letter.dead_letter_id for letter in letters], "retried")
+
+
+async def _chosen(conn: asyncpg.Connection, ids: list[int] | None, reason: str | None) -> list[DeadLetter]:
+    if bool(ids) == bool(reason):
+        raise Refused("give numbers of dead letters, or --reason")
+    if reason:
+        return await dead_letters.find(conn, reason=reason, limit=_MOST)
+    letters = {number: await dead_letters.get(conn, number) for number in sorted(set(ids or []))}
+    if wrong := [number for number, letter in letters.items() if letter is None or letter.state != "open"]:
+        raise Refused(f"no open dead letters: {', '.join(map(str, wrong))}")
+    return [letter for letter in letters.values() if letter is not None]
+
+
+def _run(open_database: OpenDatabase, work: Callable[[asyncpg.Connection], Coroutine[Any, Any, R]]) -> R:
+    async def with_connection() -> R:
+        conn = await open_database()
+        try:
+            return await work(conn)
+        finally:
+            await close(conn)
+
+    return _clearly(with_connection())
+
+
+def _fail(text: str) -> typer.Exit:
+    typer.echo(text, err=True)
+    return typer.Exit(1)
+
+
+def _clearly(work: Coroutine[Any, Any, R]) -> R:
+    """The result, or one line about what went wrong and exit status 1."""
+    try:
+        return asyncio.run(work)
+    except (Refused, KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise _fail(str(error) or repr(error)) from None
+
+
+def _line(letter: DeadLetter) -> str:
+    record, created = letter.record, f"{letter.created_at:{_TIME}}"
+    where = f"{record.topic}[{record.partition}]@{record.offset}"
+    return f"{letter.dead_letter_id}  {letter.state}  {created}  {where}  {letter.reason}: {letter.detail}"
+
+
+def _full(letter: DeadLetter) -> str:
+    record = letter.record
+    headers = [f"  {name}: {value.decode(errors='replace')}" for name, value in record.headers]
+    value = "(no value)" if record.value is None else record.value.decode(errors="backslashreplace")
+    key = "(no key)" if record.key is None else record.key.decode(errors="backslashreplace")
+    return "\n".join([_line(letter), f"key: {key}", "headers:", *headers, "value:", value])

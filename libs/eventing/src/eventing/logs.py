@@ -1,0 +1,64 @@
+"""Logs of this code and of its libraries as one stream of events, with the talkative ones held back."""
+
+import logging
+import sys
+import time
+from typing import Any, Final
+
+import structlog
+
+_QUIET_S: Final = 30.0
+_TALKATIVE: Final = ("aiokafka", "kafka")
+
+
+class RateLimit(logging.Filter):
+    """Lets the same message (before its arguments) of a logger through once in `seconds`, and says how many it held."""
+
+    def __init__(self, seconds: float = _QUIET_S) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Called by logging for every record of the logger's handler."""
+        if not record.name.startswith(_TALKATIVE):
+            return True
+        key, now = (record.name, str(record.msg)[:200]), time.monotonic()
+        since, held = self._seen.get(key, (-self._seconds, 0))
+        if now - since < self._seconds:
+            self._seen[key] = (since, held + 1)
+            return False
+        self._seen[key] = (now, 0)
+        if held:
+            record.msg = f"{record.msg} (and {held} more like it)"
+        return True
+
+
+def configure_logging(format: str = "json", level: str = "INFO") -> None:
+    """Sends everything to stderr, as one JSON object a line or for reading on a console."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    renderer: Any = structlog.processors.JSONRenderer()
+    if format == "console":  # plain tracebacks: the pretty ones show local variables, so passwords and events
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    exceptions = [structlog.processors.format_exc_info] if format == "json" else []
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(RateLimit())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *exceptions, renderer],
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("aiokafka").setLevel(max(logging.WARNING, logging.getLevelName(level)))

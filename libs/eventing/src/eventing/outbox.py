@@ -1,0 +1,58 @@
+"""Messages to be published, stored with the change they tell of.
+
+One row carries all messages of one transaction, and is inserted when every lock of that transaction is held. Ids are
+drawn one by one (identity, cache 1) and the locks are kept until the commit, so of two rows about the same locked
+thing the one with the smaller id was committed first. The relay relies on that and on nothing else.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from eventing.database import Connection
+from eventing.records import Message
+
+CHANNEL: Final = "outbox"
+MAX_MESSAGE_BYTES: Final = 1_000_000  # a broker refuses more than 1 MiB by default, overhead included
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(list[Message])
+
+
+async def enqueue(conn: Connection, messages: Sequence[Message]) -> None:
+    """Stores `messages` in one row and wakes the relay on commit. Call it last in the transaction.
+
+    Raises ValueError for a message no broker would take: found here, it fails the change and not the relay.
+    """
+    if not messages:
+        return
+    for message in messages:
+        if _size(message) > MAX_MESSAGE_BYTES:
+            raise ValueError(f"a message for {message.topic} has {_size(message)} bytes, at most {MAX_MESSAGE_BYTES}")
+    await conn.execute(
+        """WITH stored AS (INSERT INTO outbox (messages, message_count) VALUES ($1, $2))
+           SELECT pg_notify($3, '')""",
+        _encoder.encode(messages),
+        len(messages),
+        CHANNEL,
+    )
+
+
+def unpack(packed: bytes) -> list[Message]:
+    """The messages of one row, in order."""
+    return _decoder.decode(packed)
+
+
+async def depth(conn: Connection) -> tuple[int, float]:
+    """The number of unpublished messages and the age of the oldest in seconds."""
+    rows = await conn.fetch(
+        """SELECT coalesce(sum(message_count), 0) AS messages,
+                  coalesce(extract(epoch FROM now() - min(created_at)), 0) AS oldest_s FROM outbox"""
+    )
+    return int(rows[0]["messages"]), float(rows[0]["oldest_s"])
+
+
+def _size(message: Message) -> int:
+    headers = sum(len(name) + len(value) for name, value in message.headers)
+    return len(message.key) + len(message.value or b"") + headers

@@ -1,0 +1,33 @@
+"""What comes out of the log and what goes into it."""
+
+from typing import NamedTuple
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Partition(NamedTuple):
+    """One partition of one topic; sorts by topic, then number."""
+
+    topic: str
+    number: int
+
+
+class Record(NamedTuple):
+    """A record as the log keeps it. `timestamp_us` is the record's own timestamp, microseconds since the epoch."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_us: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Message(NamedTuple):
+    """A record to be published. The key chooses the partition; a value of None is a tombstone."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: Headers

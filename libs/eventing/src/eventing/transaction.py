@@ -1,0 +1,40 @@
+"""What a handler gets: the database connection of its batch, and the two things it may leave behind with it."""
+
+from collections.abc import Sequence
+
+from eventing import dead_letters, outbox
+from eventing.database import Connection
+from eventing.dead_letters import Refusal
+from eventing.envelope import Event
+from eventing.records import Message
+
+
+class Transaction:
+    """One batch's open transaction. Dead letters and messages are collected and written after the handler returns."""
+
+    def __init__(self, conn: Connection) -> None:
+        self.conn = conn
+        self._refusals: list[Refusal] = []
+        self._messages: list[Message] = []
+
+    @property
+    def refusals(self) -> Sequence[Refusal]:
+        """The dead letters collected so far."""
+        return self._refusals
+
+    def dead_letter(self, event: Event, reason: str, detail: str) -> None:
+        """Keeps `event` for an operator to decide; `reason` is a stable snake_case code."""
+        self.refuse(Refusal(event.record, event, reason, detail))
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Keeps a record that may not even be an event."""
+        self._refusals.append(refusal)
+
+    def publish(self, message: Message) -> None:
+        """Publishes `message` once this transaction has committed, in the order of the calls."""
+        self._messages.append(message)
+
+    async def flush(self) -> None:
+        """Writes what was collected. The outbox row comes last, when every lock is held: see outbox.py."""
+        await dead_letters.insert(self.conn, self._refusals)
+        await outbox.enqueue(self.conn, self._messages)

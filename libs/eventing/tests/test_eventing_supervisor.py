@@ -1,0 +1,185 @@
+"""The supervisor within the test, on a real broker and a real database."""
+
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+from eventing import dead_letters, progress
+from eventing.kafka import KafkaConfig
+from eventing.records import Message, Partition, Record
+from eventing.subscription import Decoded, Subscription
+from eventing.testing import wait_until
+from eventing.transaction import Transaction
+from receiver import decode_number, store, subscription_for
+from stage import MakeTopic, Topic, assert_exactly, running, until_stored
+
+
+async def test_a_rebalance_in_mid_batch_repeats_nothing(
+    make_topic: MakeTopic, kafka: KafkaConfig, database_url: str, conn: asyncpg.Connection
+) -> None:
+    topic = await make_topic(partitions=2)
+    await topic.publish_numbers(range(1, 201))
+    in_mid_batch, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held(transaction: Transaction, events: Sequence[Decoded[int]]) -> None:
+        await store(transaction, events)
+        in_mid_batch.set()
+        await go_on.wait()
+
+    slow = Subscription(topic.name, frozenset({"test.numbered.v1"}), decode_number, held)
+    async with running(kafka, database_url, slow, batch_size=200) as first:
+        await asyncio.wait_for(in_mid_batch.wait(), 20)
+        async with running(kafka, database_url, subscription_for(topic.name)) as second:
+            await second.owns(1)  # and its batch waits for the row the first one has moved
+            await _someone_waits_for_a_lock(conn)
+            go_on.set()
+            await until_stored(conn, 200)
+            await first.owns(1)
+            await topic.publish_numbers(range(201, 401))
+            await until_stored(conn, 400)
+    await assert_exactly(conn, range(1, 401))
+
+
+async def _someone_waits_for_a_lock(conn: asyncpg.Connection) -> None:
+    async def waits() -> bool:
+        return bool(await conn.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+    await wait_until(waits)
+
+
+async def test_what_cannot_be_decoded_becomes_a_dead_letter_and_the_rest_flows(
+    make_topic: MakeTopic, kafka: KafkaConfig, database_url: str, conn: asyncpg.Connection
+) -> None:
+    topic = await make_topic(partitions=1, max_message_bytes="2000000")
+    good = topic.number(1)
+    skipped = topic.number(0)
+    unknown = Message(topic.name, b"k", b"1", tuple((n, b"other" if n == "ce_type" else v) for n, v in good.headers))
+    broken = [
+        good._replace(value=None),
+        good._replace(headers=()),
+        good._replace(value=b"\xff\0{"),
+        good._replace(value=b"1" * 1_048_577),
+        good._replace(headers=(*good.headers, ("na\0me", b"\0")), value=b"[]"),
+        topic.number(-1),
+    ]
+    keyless = Record(topic.name, 0, 0, 0, None, b"x", ())
+    await topic.publish([good, *broken, keyless, skipped, unknown, topic.number(2)])
+    async with running(kafka, database_url, subscription_for(topic.name)):
+        await until_stored(conn, 2)
+    await assert_exactly(conn, [1, 2])
+    letters = await dead_letters.find(conn)
+    assert [letter.reason for letter in letters] == [
+        "no_value",
+        "not_a_cloudevent",
+        "no_number",
+        "too_large",
+        "no_number",
+        "unknown_failure",
+        "not_a_cloudevent",
+    ]
+    assert [letter.record.offset for letter in letters] == list(range(1, 8))
+    assert [letter.record.value for letter in letters[:6]] == [message.value for message in broken]
+    assert letters[-1].record.key is None
+
+
+async def _poison(conn: asyncpg.Connection, numbers: range) -> None:
+    await conn.executemany("INSERT INTO poison VALUES ($1)", [(number,) for number in numbers])
+
+
+async def test_a_poison_event_is_isolated_and_the_others_flow(
+    make_topic: MakeTopic, kafka: KafkaConfig, database_url: str, conn: asyncpg.Connection
+) -> None:
+    topic = await make_topic(partitions=2)
+    await _poison(conn, range(30, 32))
+    await topic.publish_numbers(range(1, 101), keys=7)
+    async with running(kafka, database_url, subscription_for(topic.name)):
+        await until_stored(conn, 98)
+        await _until_dead_letters(conn, 2)
+    await assert_exactly(conn, set(range(1, 101)) - {30, 31})
+    letters = await dead_letters.find(conn)
+    assert {(letter.record.value, letter.reason) for letter in letters} == {
+        (b"30", "unknown_failure"),
+        (b"31", "unknown_failure"),
+    }
+    assert letters[0].detail == "RuntimeError: poison"
+
+
+async def _until_dead_letters(conn: asyncpg.Connection, count: int) -> None:
+    async def there() -> bool:
+        return await dead_letters.count_open(conn) >= count
+
+    await wait_until(there)
+
+
+async def test_a_run_of_failures_pauses_the_partition_until_it_is_resumed(
+    make_topic: MakeTopic, kafka: KafkaConfig, database_url: str, conn: asyncpg.Connection
+) -> None:
+    topic, other = await make_topic(partitions=1), Partition("", 0)
+    await _poison(conn, range(11, 91))
+    await topic.publish_numbers(range(1, 101))
+    partition = other._replace(topic=topic.name)
+
+    async def paused() -> bool:
+        rows = await progress.load(conn, [partition])
+        return rows[partition].paused_at is not None
+
+    async with running(kafka, database_url, subscription_for(topic.name)):
+        await wait_until(paused)
+    # Stopped and started again: it stays paused, and no further event is drained into the dead letters.
+    async with running(kafka, database_url, subscription_for(topic.name)) as worker:
+        await worker.owns(1)
+        await topic.publish_numbers(range(101, 111))
+        assert await dead_letters.count_open(conn) == 3
+        assert await progress.resume(conn, partition)
+        await _until_dead_letters(conn, 6)
+        await wait_until(paused)
+        assert (await progress.load(conn, [partition]))[partition].next_offset == 16
+        await conn.execute("DELETE FROM poison")
+        assert await progress.resume(conn, partition)
+        await until_stored(conn, 104)
+    await assert_exactly(conn, [*range(1, 11), *range(17, 111)])
+
+
+async def test_a_lost_database_session_only_delays(
+    make_topic: MakeTopic, kafka: KafkaConfig, database_url: str, conn: asyncpg.Connection
+) -> None:
+    topic = await make_topic(partitions=2)
+    await topic.publish_numbers(range(1, 301))
+    async with running(kafka, database_url, subscription_for(topic.name, pause_s=0.05), batch_size=20):
+        for stored in (20, 100, 200):
+            await until_stored(conn, stored)
+            await _terminate_worker(conn)
+        await until_stored(conn, 300)
+    await assert_exactly(conn, range(1, 301))
+    assert await dead_letters.count_open(conn) == 0
+
+
+async def _terminate_worker(conn: asyncpg.Connection) -> None:
+    await conn.execute(
+        """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+           WHERE application_name = 'receiver-worker' AND datname = current_database()"""
+    )
+
+
+async def test_a_committed_offset_of_the_group_is_never_where_reading_starts(
+    make_topic: MakeTopic, kafka: KafkaConfig, database_url: str, conn: asyncpg.Connection
+) -> None:
+    topic = await make_topic(partitions=2)
+    await topic.publish_numbers(range(1, 101))
+    await _commit_the_end(topic)
+    async with running(kafka, database_url, subscription_for(topic.name)):
+        await until_stored(conn, 100)
+    await assert_exactly(conn, range(1, 101))
+
+
+async def _commit_the_end(topic: Topic) -> None:
+    """As if the group had read everything."""
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from eventing.log_ends import read_end_offsets
+
+    ends = await read_end_offsets(topic.kafka, [topic.name])
+    client = AIOKafkaConsumer(**topic.kafka.client_options("test"), group_id="receiver", enable_auto_commit=False)
+    client.assign([TopicPartition(*partition) for partition in ends])
+    await client.start()
+    await client.commit({TopicPartition(*partition): end for partition, end in ends.items()})
+    await client.stop()
