@@ -1,0 +1,118 @@
+"""What is recorded of every request, and what every response carries.
+
+Recorded is the route's template, never the path, query, headers or body: those name people and carry secrets.
+"""
+
+import re
+import secrets
+import time
+
+import structlog
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from webapi.problems import Internal, Problem, render
+
+log = structlog.get_logger(__name__)
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+NO_ROUTE = "(none)"
+
+REQUESTS = Counter("http_requests_total", "HTTP requests answered", ("method", "route", "status"))
+SECONDS = Histogram(
+    "http_request_seconds",
+    "Time from the request's arrival to the end of its response",
+    ("method", "route"),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+
+RESPONSE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class AccessMiddleware:
+    """The outermost: names, times, counts and logs the request, and answers for errors nobody foresaw."""
+
+    def __init__(self, app: ASGIApp, quiet: frozenset[str], without_policy: frozenset[str]) -> None:
+        """Paths in `quiet` are not logged; pages `without_policy` load scripts, so no policy forbids it."""
+        self._app = app
+        self._quiet = quiet
+        self._without_policy = without_policy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        request.state.request_id = _request_id(scope)
+        status = 0
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._mark(request, MutableHeaders(scope=message))
+            await send(message)
+
+        started = time.perf_counter()
+        try:
+            await self._app(scope, receive, send_marked)
+        except Exception:
+            log.exception("request failed", request_id=request.state.request_id, route=_route(scope))
+            if status:  # too late to say anything else: let the server cut the connection
+                raise
+            problem = Internal("the error was recorded; name the request_id when you report it")
+            await render(request, problem)(scope, receive, send_marked)
+        finally:
+            self._record(request, status, time.perf_counter() - started)
+
+    def _mark(self, request: Request, headers: MutableHeaders) -> None:
+        headers["X-Request-Id"] = request.state.request_id
+        for name, value in RESPONSE_HEADERS.items():
+            headers.setdefault(name, value)
+        if request.url.path in self._without_policy:
+            del headers["Content-Security-Policy"]
+
+    def _record(self, request: Request, status: int, seconds: float) -> None:
+        method = request.method if request.method in METHODS else "(other)"
+        route = _route(request.scope)
+        REQUESTS.labels(method, route, str(status)).inc()
+        SECONDS.labels(method, route).observe(seconds)
+        if request.url.path in self._quiet:
+            return
+        caller = getattr(request.state, "caller", None)
+        log.info(
+            "request",
+            method=method,
+            route=route,
+            status=status,
+            milliseconds=round(seconds * 1000, 1),
+            request_id=request.state.request_id,
+            client=caller.client if caller else None,
+            **_problem_fields(getattr(request.state, "problem", None)),
+        )
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _route(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", NO_ROUTE)
+
+
+def _problem_fields(problem: Problem | None) -> dict[str, str]:
+    if problem is None:
+        return {}
+    cause = problem.__cause__
+    return {"problem": problem.code} | ({"cause": type(cause).__name__} if cause else {})

@@ -1,0 +1,242 @@
+"""API keys: made here, shown once, stored as a hash, revocable.
+
+A key reads `kc_<key_id>_<secret>`. The id finds the row; the secret is 256 random bits, so its plain SHA-256 may be
+stored: there is nothing to guess. All keys of one name are one client, which can so change its key and stay itself.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import string
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
+
+import asyncpg
+import sqlalchemy as sa
+import typer
+from sqlalchemy.dialects.postgresql import BYTEA
+
+from webapi.auth import Caller
+from webapi.database import Connection, Database
+
+CACHE_SECONDS = 3.0
+CACHED_KEYS = 1_000
+KEY_ID_LENGTH = 12
+SECRET_BYTES = 32
+KEY = re.compile(r"kc_([a-z0-9]{4,32})_([A-Za-z0-9_-]{32,128})")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SCOPE = re.compile(r"[a-z0-9_-]+:[a-z0-9_-]+")
+NO_HASH = bytes(32)
+
+Result = TypeVar("Result")
+
+
+def api_key_table(metadata: sa.MetaData) -> sa.Table:
+    """The keys; a service's migrations create the table and grant SELECT, INSERT, UPDATE."""
+    return sa.Table(
+        "api_key",
+        metadata,
+        sa.Column("key_id", sa.Text, primary_key=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("secret_hash", BYTEA, nullable=False),
+        sa.Column("scopes", sa.ARRAY(sa.Text), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("revoked_at", sa.DateTime(timezone=True)),
+    )
+
+
+class KeyText(NamedTuple):
+    key_id: str
+    secret: str
+
+    def __str__(self) -> str:
+        return f"kc_{self.key_id}_{self.secret}"
+
+
+class ApiKey(NamedTuple):
+    key_id: str
+    name: str
+    secret_hash: bytes
+    scopes: frozenset[str]
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class KeyRefused(ValueError):
+    """A key that cannot be made as asked; the message says why."""
+
+
+def new_key() -> KeyText:
+    alphabet = string.ascii_lowercase + string.digits
+    key_id = "".join(secrets.choice(alphabet) for _ in range(KEY_ID_LENGTH))
+    return KeyText(key_id, secrets.token_hex(SECRET_BYTES))
+
+
+def parse_key(text: str) -> KeyText | None:
+    match = KEY.fullmatch(text)
+    return KeyText(match[1], match[2]) if match else None
+
+
+def hash_secret(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+async def create(connection: Connection, key: KeyText, name: str, scopes: frozenset[str]) -> None:
+    """Store `key`; the same key again takes on the new name and scopes. Raises KeyRefused."""
+    if not NAME.fullmatch(name):
+        raise KeyRefused("a name is 1-64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit")
+    wrong = sorted(scope for scope in scopes if not SCOPE.fullmatch(scope))
+    if wrong or not scopes:
+        raise KeyRefused(f"scopes look like `things:read`, at least one; not: {' '.join(wrong) or 'none'}")
+    stored = await connection.fetchval(
+        """
+        INSERT INTO api_key AS k (key_id, name, secret_hash, scopes) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (key_id) DO UPDATE SET name = excluded.name, scopes = excluded.scopes
+        WHERE k.secret_hash = excluded.secret_hash AND k.revoked_at IS NULL
+        RETURNING key_id
+        """,
+        key.key_id,
+        name,
+        hash_secret(key.secret),
+        sorted(scopes),
+    )
+    if stored is None:
+        raise KeyRefused(f"key id {key.key_id} is taken by another or a revoked key")
+
+
+async def list_keys(connection: Connection) -> list[ApiKey]:
+    rows = await connection.fetch("SELECT * FROM api_key ORDER BY created_at, key_id")
+    return [_read(row) for row in rows]
+
+
+async def lookup(connection: Connection, key_id: str) -> ApiKey | None:
+    row = await connection.fetchrow("SELECT * FROM api_key WHERE key_id = $1", key_id)
+    return _read(row) if row else None
+
+
+async def revoke(connection: Connection, key_id: str) -> bool:
+    """False if there is no such key or it was revoked before."""
+    status = await connection.execute(
+        "UPDATE api_key SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL", key_id
+    )
+    return bool(status == "UPDATE 1")
+
+
+def _read(row: asyncpg.Record) -> ApiKey:
+    return ApiKey(
+        key_id=row["key_id"],
+        name=row["name"],
+        secret_hash=row["secret_hash"],
+        scopes=frozenset(row["scopes"]),
+        created_at=row["created_at"],
+        revoked_at=row["revoked_at"],
+    )
+
+
+class ApiKeys:
+    """Authenticates by the keys in the database; a revoked one works `cache_seconds` longer at most."""
+
+    def __init__(self, database: Database, cache_seconds: float = CACHE_SECONDS) -> None:
+        self._database = database
+        self._cache_seconds = cache_seconds
+        self._cached: dict[str, tuple[float, ApiKey]] = {}
+
+    async def authenticate(self, credential: str) -> Caller | None:
+        key = parse_key(credential)
+        if key is None:
+            return None
+        stored = await self._lookup(key.key_id)
+        # An unknown id takes the same comparison as a wrong secret: nothing tells them apart.
+        expected = stored.secret_hash if stored else NO_HASH
+        matches = hmac.compare_digest(hash_secret(key.secret), expected)
+        if stored is None or not matches or stored.revoked_at is not None:
+            return None
+        return Caller(client=stored.name, subject=None, scopes=stored.scopes)
+
+    async def _lookup(self, key_id: str) -> ApiKey | None:
+        now = time.monotonic()
+        read_at, cached = self._cached.get(key_id, (0.0, None))
+        if cached is not None and now - read_at < self._cache_seconds:
+            return cached
+        async with self._database.connection() as connection:
+            stored = await lookup(connection, key_id)
+        if stored is None:  # not kept: strangers could fill the memory with ids
+            self._cached.pop(key_id, None)
+        else:
+            if len(self._cached) >= CACHED_KEYS:
+                self._cached.clear()
+            self._cached[key_id] = (now, stored)
+        return stored
+
+
+OpenDatabase = Callable[[], Awaitable[Connection]]
+
+
+def keys_app(open_database: OpenDatabase) -> typer.Typer:
+    """The commands `create`, `list` and `revoke`, over a connection of the service's database."""
+    app = typer.Typer(no_args_is_help=True, help="API keys of this service.")
+
+    @app.command("create")
+    def create_key(
+        name: Annotated[str, typer.Option(help="the client; all its keys carry the same name")],
+        scope: Annotated[list[str], typer.Option(help="what it may do; repeat for more")],
+        secret_env: Annotated[
+            str | None,
+            typer.Option(help="for development: store the key that this environment variable holds"),
+        ] = None,
+    ) -> None:
+        """Make a key and print it, once."""
+        key = new_key() if secret_env is None else _imported(secret_env)
+        _with(open_database, lambda connection: create(connection, key, name, frozenset(scope)))
+        typer.echo(str(key) if secret_env is None else f"stored key {key.key_id}")
+
+    @app.command("list")
+    def show_keys() -> None:
+        """List all keys, without their secrets."""
+        for key in _with(open_database, list_keys):
+            until = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}Z" if key.revoked_at else "active"
+            scopes = " ".join(sorted(key.scopes))
+            typer.echo(f"{key.key_id}  {key.name:20}  {key.created_at:%Y-%m-%d %H:%M}Z  {until}  {scopes}")
+
+    @app.command("revoke")
+    def revoke_key(key_id: Annotated[str, typer.Argument(help="the part after kc_, as listed")]) -> None:
+        """Make a key useless, within seconds, for ever."""
+        if not _with(open_database, lambda connection: revoke(connection, key_id)):
+            _fail(f"there is no active key {key_id}")
+        typer.echo(f"revoked key {key_id}")
+
+    return app
+
+
+def _imported(variable: str) -> KeyText:
+    key = parse_key(os.environ.get(variable, ""))
+    if key is None:
+        _fail(f"{variable} must hold kc_<id>_<secret>: id 4-32 of a-z 0-9, secret 32-128 of A-Z a-z 0-9 _ -")
+    return key
+
+
+def _with(open_database: OpenDatabase, use: Callable[[Connection], Coroutine[Any, Any, Result]]) -> Result:
+    """Run `use` in one transaction; whatever the operator can mend is one line and exit status 1."""
+
+    async def run() -> Result:
+        connection = await open_database()
+        try:
+            async with connection.transaction():
+                return await use(connection)
+        finally:
+            await connection.close()
+
+    try:
+        return asyncio.run(run())
+    except (KeyRefused, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        _fail(str(error) or type(error).__name__)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,225 @@
+"""What goes wrong, told one way: RFC 9457 problem details.
+
+A service names each of its failures as a `Problem` class with its HTTP status and a stable code, beside the feature
+it belongs to. Everything else that can fail - routing, validation, an unforeseen error - is told in the same form.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+SCHEMA_NAME = "Problem"
+REPORTED_ERRORS = 20
+REPORTED_CHARACTERS = 200
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": SCHEMA_NAME,
+    "description": "Problem details (RFC 9457). Programs decide by `code`; `detail` is for people.",
+    "required": ["type", "title", "status", "code", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string", "description": "names this request in the service's log"},
+    },
+    "additionalProperties": True,
+}
+
+
+class Problem(Exception):
+    """A failure that the caller is told about. Subclasses say `status`, `code` and `title`."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        missing = [name for name in ("status", "code", "title") if not hasattr(cls, name)]
+        if missing:
+            raise TypeError(f"{cls.__name__} must define {', '.join(missing)}")
+
+    def __init__(self, detail: str, **extensions: Any) -> None:
+        """`detail` explains this occurrence; `extensions` are further JSON members of the problem."""
+        super().__init__(detail)
+        self.detail = detail
+        self.extensions = extensions
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+
+class Unauthorized(Problem):
+    status = 401
+    code = "unauthorized"
+    title = "A valid credential is needed"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(Problem):
+    status = 403
+    code = "forbidden"
+    title = "The credential does not allow this"
+
+
+class NotFound(Problem):
+    status = 404
+    code = "not_found"
+    title = "There is no such thing"
+
+
+class MethodNotAllowed(Problem):
+    status = 405
+    code = "method_not_allowed"
+    title = "This resource has no such method"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Allow": ", ".join(self.extensions["allowed"])}
+
+
+class TooLarge(Problem):
+    status = 413
+    code = "too_large"
+    title = "The request body is too large"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        # The rest of the body was not read, so the connection cannot carry another request.
+        return {"Connection": "close"}
+
+
+class UnsupportedMediaType(Problem):
+    status = 415
+    code = "unsupported_media_type"
+    title = "Send JSON"
+
+
+class Malformed(Problem):
+    """`errors` is a list of {"in", "pointer", "detail"}: where, which field (RFC 6901), and what is wrong."""
+
+    status = 422
+    code = "malformed"
+    title = "The request is malformed"
+
+    @classmethod
+    def at(cls, place: str, field: str, detail: str) -> "Malformed":
+        """One wrong field: `place` is body, path, query or header; `field` may be deeper, as in lines/0/sku."""
+        return cls(f"{field}: {detail}", errors=[_error(place, field.split("/"), detail)])
+
+
+class Internal(Problem):
+    status = 500
+    code = "internal"
+    title = "Something failed on our side"
+
+
+class Unavailable(Problem):
+    """Nothing is wrong with the request; the same one may succeed in `retry_after_seconds`."""
+
+    status = 503
+    code = "unavailable"
+    title = "The service is not available just now"
+    retry_after_seconds: ClassVar[int] = 1
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(self.retry_after_seconds)}
+
+
+def install(app: FastAPI) -> None:
+    """Render every failure of `app` as problem details."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+
+
+def render(request: Request, problem: Problem) -> JSONResponse:
+    """The response for `problem`; remembers it on the request, for the log."""
+    request.state.problem = problem
+    body = {
+        "type": f"urn:problem-type:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.detail,
+        "request_id": request.state.request_id,
+    }
+    return JSONResponse(body | problem.extensions, problem.status, headers=dict(problem.headers), media_type=MEDIA_TYPE)
+
+
+def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI `responses` of a route that can fail with `problems`."""
+    by_status: defaultdict[int, list[type[Problem]]] = defaultdict(list)
+    for problem in problems:
+        by_status[problem.status].append(problem)
+    return {status: _response(of_status) for status, of_status in sorted(by_status.items())}
+
+
+def _response(problems: Sequence[type[Problem]]) -> dict[str, Any]:
+    described = "; ".join(f"`{problem.code}`: {problem.title}" for problem in problems)
+    return {
+        "description": described,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{SCHEMA_NAME}"}}},
+    }
+
+
+async def _on_problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)
+    return render(request, error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    """What the framework itself refuses. Services raise a `Problem` of their own instead."""
+    assert isinstance(error, HTTPException)
+    return render(request, _of_framework(error))
+
+
+def _of_framework(error: HTTPException) -> Problem:
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return NotFound("there is no such path")
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = sorted((error.headers or {}).get("Allow", "").replace(" ", "").split(","))
+            return MethodNotAllowed("use one of the allowed methods", allowed=allowed)
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return TooLarge(error.detail)
+        case HTTPStatus.BAD_REQUEST:
+            return Malformed("the body is not JSON", errors=[_error("body", (), "not readable as JSON")])
+    raise error
+
+
+async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    if isinstance(error.body, bytes):  # the framework parses a body only when it is declared as JSON
+        return render(request, UnsupportedMediaType("the body must be sent as application/json"))
+    errors = [_located(each) for each in error.errors()[:REPORTED_ERRORS]]
+    first = errors[0]
+    where = first["pointer"].lstrip("#/") or first["in"]
+    return render(request, Malformed(f"{where}: {first['detail']}", errors=errors))
+
+
+def _located(error: Mapping[str, Any]) -> dict[str, str]:
+    """Where and what, never the value: it may be a secret, and callers log what they are told."""
+    place, *path = error["loc"]
+    if error["type"] == "json_invalid":
+        return _error(place, (), f"not valid JSON at character {path[0]}: {error['ctx']['error']}")
+    return _error(place, path, error["msg"])
+
+
+def _error(place: str, path: Sequence[str | int], detail: str) -> dict[str, str]:
+    steps = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    return {"in": place, "pointer": "#" + steps[:REPORTED_CHARACTERS], "detail": detail[:REPORTED_CHARACTERS]}
