@@ -1,0 +1,167 @@
+"""`loyalty verify`: does every number in this database follow from what is known of each purchase?
+
+Computed here once more in Python, from positions, returns and vouchers, and compared with what is posted. Differences
+are faults; anomalies are things a retailer should look at, such as more returned than was bought.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import asyncpg
+from eventing.progress import load_all
+from eventing.records import Partition
+from eventing.report import Report
+from programme.calendar import civil_year
+from programme.facts import Return
+from programme.points import earning_cents, eligible_cents, unknown_classes
+from programme.terms import Programme
+
+from loyalty.audit import store
+from loyalty.audit.store import AccountHistory, EntrySum
+from loyalty.points.domain import Position
+
+OUTBOX_MAY_WAIT = "30 seconds"
+
+
+ReadEnds = Callable[[], Awaitable[Mapping[Partition, int]]]
+
+
+async def verify(conn: asyncpg.Connection, programme: Programme, read_ends: ReadEnds | None = None) -> Report:
+    """Check the whole database in one snapshot.
+
+    `read_ends` tells where the log of the topics it reads ends. It is asked after the snapshot was taken: progress of
+    a snapshot can only be behind a later end.
+    """
+    report = Report("loyalty")
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        async for histories in store.histories(conn):
+            sums: dict[int, list[EntrySum]] = {history.account.account_no: [] for history in histories}
+            for row in await store.entry_sums(conn, list(sums)):
+                sums[row.account_no].append(row)
+            for history in histories:
+                _check_positions(report, programme, history)
+                _check_account(report, history, sums[history.account.account_no])
+                _note_anomalies(report, programme, history)
+        for purchase_id in await store.purchases_under_two_members(conn):
+            report.anomaly("purchase_id under two members").add(purchase_id)
+        await _check_messaging(conn, report, read_ends)
+    return report
+
+
+def _name(history: AccountHistory) -> str:
+    return history.account.member_id or f"erased account {history.account.account_no}"
+
+
+def _check_positions(report: Report, programme: Programme, history: AccountHistory) -> None:
+    """Each position's sums are those of its purchase and returns, and the points posted are the points due."""
+    check = report.check("purchases whose posted points are the points due")
+    returns: dict[str, list[Return]] = {}
+    for row in history.returns:
+        returns.setdefault(row.fact.purchase_id, []).append(row.fact)
+    for position in history.positions:
+        terms = programme.at(position.purchase.occurred_us)
+        back = returns.get(position.purchase.purchase_id, [])
+        expected = Position(
+            position.account_no,
+            position.received_us,
+            position.purchase,
+            eligible_cents(position.purchase.cents_by_class, terms),
+            position.bonus_percent,
+            sum(eligible_cents(fact.cents_by_class, terms) for fact in back),
+            any(fact.complete for fact in back),
+        )
+        expected.posted_points = expected.due_points()
+        check.expect(
+            position == expected,
+            f"{_name(history)} {position.purchase.purchase_id}: posted {position.posted_points},"
+            f" due {expected.posted_points}",
+        )
+
+
+def _check_account(report: Report, history: AccountHistory, sums: list[EntrySum]) -> None:
+    """The account's entries add up to what its positions and vouchers say, and are numbered without a gap."""
+    account, name = history.account, _name(history)
+    posted = {row.purchase_id: row.points for row in sums if row.purchase_id is not None}
+    due = {p.purchase.purchase_id: p.posted_points for p in history.positions if p.posted_points}
+    differing = {key for key in posted.keys() | due.keys() if posted.get(key, 0) != due.get(key, 0)}
+    report.check("accounts whose entries of each purchase add up to its points").expect(
+        not differing, f"{name}: {', '.join(sorted(differing)[:3])}"
+    )
+    spent = -sum(row.points for row in sums if row.kind == "reward")
+    issued = sum(voucher.points for voucher in history.vouchers)
+    report.check("accounts whose debits are their vouchers").expect(
+        spent == issued, f"{name}: {spent} points debited, {issued} due"
+    )
+    balance = sum(row.points for row in sums)
+    expired = -sum(row.points for row in sums if row.kind == "expiry")
+    report.check("accounts whose balance is the sum of their entries").expect(
+        (balance, expired) == (account.balance_points, account.expired_points),
+        f"{name}: entries {balance}, balance {account.balance_points}",
+    )
+    entries, last = sum(row.entries for row in sums), max((row.last_entry_no for row in sums), default=0)
+    report.check("accounts whose entry numbers have no gap").expect(
+        entries == last == account.last_entry_no, f"{name}: {entries} entries, numbered to {last}"
+    )
+    report.check("accounts whose points by year are those of their purchases and vouchers").expect(
+        _points_by_year(history) == (_without_zeros(account.earned_by_year), _without_zeros(account.debited_by_year)),
+        name,
+    )
+    waiting = _waiting_returns(history)
+    report.check("accounts whose waiting returns are counted").expect(
+        waiting == account.waiting_returns, f"{name}: {waiting} wait, {account.waiting_returns} counted"
+    )
+
+
+def _points_by_year(history: AccountHistory) -> tuple[dict[int, int], dict[int, int]]:
+    earned: dict[int, int] = {}
+    debited: dict[int, int] = {}
+    for position in history.positions:
+        year = civil_year(position.purchase.occurred_us)
+        earned[year] = earned.get(year, 0) + position.posted_points
+    for voucher in history.vouchers:
+        year = civil_year(voucher.issued_us)
+        debited[year] = debited.get(year, 0) + voucher.points
+    return _without_zeros(earned), debited
+
+
+def _without_zeros(points: dict[int, int]) -> dict[int, int]:
+    return {year: number for year, number in points.items() if number}
+
+
+def _waiting_returns(history: AccountHistory) -> int:
+    bought = {position.purchase.purchase_id for position in history.positions}
+    return sum(row.fact.purchase_id not in bought for row in history.returns)
+
+
+def _note_anomalies(report: Report, programme: Programme, history: AccountHistory) -> None:
+    name = _name(history)
+    if history.account.waiting_returns:
+        report.anomaly("returns that wait for their purchase").add(f"{name}: {history.account.waiting_returns}")
+    for position in history.positions:
+        purchase = position.purchase
+        terms = programme.at(purchase.occurred_us)
+        if position.returned_cents > position.eligible_cents:
+            report.anomaly("more returned than bought").add(f"{name} {purchase.purchase_id}")
+        if earning_cents(purchase.cents_by_class, terms) < 0:
+            report.anomaly("negative eligible sum").add(f"{name} {purchase.purchase_id}")
+        for unknown in sorted(unknown_classes(purchase.cents_by_class, terms)):
+            report.anomaly("product class the terms do not know").add(f"{unknown} in {purchase.purchase_id}")
+
+
+async def _check_messaging(conn: asyncpg.Connection, report: Report, read_ends: ReadEnds | None) -> None:
+    if read_ends is not None:
+        stored = await load_all(conn)
+        ends = await read_ends()
+        for progress in stored:
+            end = ends.get(progress.partition, 0)
+            report.check("partitions whose progress is within the log").expect(
+                progress.next_offset <= end,
+                f"{progress.partition}: at {progress.next_offset}, the log ends at {end}",
+            )
+    stuck = await conn.fetchval(f"SELECT count(*) FROM outbox WHERE created_at < now() - interval '{OUTBOX_MAY_WAIT}'")
+    report.check("outbox without rows left behind").expect(stuck == 0, f"{stuck} rows are older than {OUTBOX_MAY_WAIT}")
+    letters = await conn.fetch(
+        "SELECT reason, count(*) AS letters FROM dead_letter WHERE state = 'open' GROUP BY 1 ORDER BY 1"
+    )
+    for row in letters:
+        finding = report.anomaly(f"open dead letters: {row['reason']}")
+        finding.count = row["letters"]

@@ -1,0 +1,168 @@
+"""`loyalty`: everything an operator does with this service."""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Annotated, Any, TypeVar
+
+import asyncpg
+import msgspec
+import typer
+from aiokafka.errors import KafkaError
+from eventing.cli import dead_letters_app, partitions_app
+from eventing.database import connect
+from eventing.logs import configure_logging
+from eventing.settings import ContractsSettings, KafkaSettings, LogSettings, load_settings
+from programme.instants import parse_instant
+from programme.terms import Programme, ProgrammeError, load_programme
+from sqlalchemy.exc import SQLAlchemyError
+from webapi.keys import keys_app
+
+from loyalty import migrate as migrations
+from loyalty.settings import ApiSettings, LoyaltySettings, MigrationSettings, WorkerSettings
+
+app = typer.Typer(no_args_is_help=True, help="Points, ledger, rewards and vouchers.", pretty_exceptions_enable=False)
+
+Result = TypeVar("Result")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema, as its owner."""
+    settings = load_settings(MigrationSettings)
+    with _explained():
+        migrations.upgrade(settings.migrations_database_url, settings.database_url)
+
+
+@app.command()
+def api() -> None:
+    """Serve the HTTP API until told to stop."""
+    from webapi.server import serve
+
+    from loyalty.main import build
+
+    settings, programme = load_settings(ApiSettings), _programme()
+    _configure_logging()
+    serve(build(settings, programme), settings.http_host, settings.http_port, settings.metrics_port)
+
+
+@app.command()
+def worker() -> None:
+    """Read the topics, post to the ledger and publish, until told to stop."""
+    from loyalty.worker import run
+
+    settings, kafka = load_settings(WorkerSettings), load_settings(KafkaSettings)
+    programme, contracts = _programme(), load_settings(ContractsSettings).dir
+    _configure_logging()
+    run(settings, kafka.config(), contracts, programme)
+
+
+@app.command()
+def state(
+    at: Annotated[str | None, typer.Option(help="RFC 3339 with offset: events up to then, expiry as of then")] = None,
+) -> None:
+    """Print one JSON object a member, sorted by member_id."""
+    from loyalty.audit.state import states
+
+    programme, at_us = _programme(), None if at is None else _instant(at)
+    encoder = msgspec.json.Encoder()
+
+    async def print_states() -> None:
+        async with _database() as conn:
+            async for member in states(conn, programme, at_us, time.time_ns() // 1000):
+                sys.stdout.write(encoder.encode(member).decode() + "\n")
+
+    _run(print_states())
+
+
+@app.command()
+def verify() -> None:
+    """Check that every posted point follows from what is known; exit status 1 if not."""
+    from eventing.log_ends import read_end_offsets
+
+    from loyalty.audit.verify import verify as verify_all
+    from loyalty.subscriptions import CUSTOMER_STATUS, PURCHASES
+
+    programme, kafka = _programme(), load_settings(KafkaSettings).config()
+
+    async def report() -> bool:
+        async with _database() as conn:
+            found = await verify_all(conn, programme, lambda: read_end_offsets(kafka, [PURCHASES, CUSTOMER_STATUS]))
+        for line in found.lines():
+            typer.echo(line)
+        return found.is_clean
+
+    if not _run(report()):
+        raise typer.Exit(1)
+
+
+def _open_database() -> Coroutine[Any, Any, asyncpg.Connection]:
+    return connect(load_settings(LoyaltySettings).database_url, application_name="loyalty-cli")
+
+
+app.add_typer(keys_app(_open_database), name="keys")
+app.add_typer(dead_letters_app(_open_database, lambda: load_settings(KafkaSettings).config()), name="dead-letters")
+app.add_typer(partitions_app(_open_database), name="partitions")
+
+
+@contextlib.asynccontextmanager
+async def _database() -> AsyncIterator[asyncpg.Connection]:
+    conn = await _open_database()
+    try:
+        yield conn
+    finally:
+        await conn.close()
+
+
+def _programme() -> Programme:
+    file = load_settings(ContractsSettings).dir / "programme.toml"
+    try:
+        return load_programme(file)
+    except FileNotFoundError:
+        raise _refused(f"CONTRACTS_DIR: there is no {file}") from None
+    except ProgrammeError as error:
+        raise _refused(f"{file}: {error}") from None
+
+
+def _instant(text: str) -> int:
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--at") from None
+
+
+def _configure_logging() -> None:
+    logs = load_settings(LogSettings)
+    configure_logging(logs.format, logs.level)
+
+
+def _run(task: Coroutine[Any, Any, Result]) -> Result:
+    with _explained():
+        return asyncio.run(task)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """What an operator can mend is one line and exit status 1, never a stack trace."""
+    try:
+        yield
+    except (
+        OSError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        SQLAlchemyError,
+        KafkaError,
+        ProgrammeError,
+    ) as error:
+        raise _refused(f"{type(error).__name__}: {error}".strip().splitlines()[0]) from None
+
+
+def _refused(line: str) -> typer.Exit:
+    typer.echo(line, err=True)
+    return typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

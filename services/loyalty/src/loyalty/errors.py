@@ -1,0 +1,67 @@
+"""The domain's refusals with their HTTP status and stable code, rendered once by webapi as problem details."""
+
+from webapi.problems import Problem
+
+
+class MemberNotFound(Problem):
+    """No account with this member_id."""
+
+    status = 404
+    code = "member_not_found"
+    title = "Member not found"
+
+
+class RewardNotFound(Problem):
+    """The terms in force have no such reward."""
+
+    status = 404
+    code = "reward_not_found"
+    title = "Reward not found"
+
+
+class InsufficientPoints(Problem):
+    """The balance is below what the reward costs; carries `balance_points` and `needed_points`."""
+
+    status = 409
+    code = "insufficient_points"
+    title = "Not enough points"
+
+
+class VoucherNotFound(Problem):
+    """Unknown, malformed and foreign codes answer alike."""
+
+    status = 404
+    code = "voucher_not_found"
+    title = "Voucher not found"
+
+
+class VoucherAlreadyRedeemed(Problem):
+    """Another purchase redeemed it; carries `redeemed_at`."""
+
+    status = 409
+    code = "voucher_already_redeemed"
+    title = "Voucher already redeemed"
+
+
+class VoucherExpired(Problem):
+    """Its last day has passed; carries `valid_until`."""
+
+    status = 409
+    code = "voucher_expired"
+    title = "Voucher expired"
+
+
+class VoucherNotApplicable(Problem):
+    """The basket holds less than the voucher's value in the classes it may pay for; carries `payable_cents`."""
+
+    status = 409
+    code = "voucher_not_applicable"
+    title = "Voucher does not fit this basket"
+
+
+class PurchaseHasVoucher(Problem):
+    """The purchase has redeemed another voucher."""
+
+    status = 409
+    code = "purchase_has_voucher"
+    title = "Only one voucher a purchase"

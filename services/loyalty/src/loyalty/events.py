@@ -1,0 +1,109 @@
+"""The events this service publishes (contracts/schemas), built from what was just posted.
+
+`event_no` is drawn under the account's lock and grows by one an event, so a consumer can drop what a cut-off relay
+delivers late.
+"""
+
+import msgspec
+from eventing.envelope import new_message
+from eventing.records import Message
+
+from loyalty.points.domain import Account
+
+SOURCE = "urn:kundenclub:loyalty"
+LOYALTY_TOPIC = "kundenclub.loyalty"
+MEMBERS_TOPIC = "kundenclub.members"
+POINTS_POSTED = "kundenclub.points.posted.v1"
+VOUCHER_ISSUED = "kundenclub.voucher.issued.v1"
+VOUCHER_REDEEMED = "kundenclub.voucher.redeemed.v1"
+MEMBER_JOINED = "kundenclub.member.joined.v1"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class PostedEntry(msgspec.Struct):
+    """One ledger entry as others may know it."""
+
+    entry_no: int
+    points: int
+    kind: str
+    purchase_id: str | None
+    cause_id: str | None
+
+
+class PointsPosted(msgspec.Struct):
+    """All entries one transaction added to an account."""
+
+    member_id: str
+    event_no: int
+    balance_points: int
+    entries: list[PostedEntry]
+
+
+class VoucherIssued(msgspec.Struct):
+    """A voucher was issued; its code is a secret between the club and the member and is in no event."""
+
+    member_id: str
+    event_no: int
+    voucher_id: str
+    value_cents: int
+    points: int
+    valid_until: str
+
+
+class VoucherRedeemed(msgspec.Struct):
+    """A voucher was redeemed for a purchase through the API."""
+
+    member_id: str
+    event_no: int
+    voucher_id: str
+    purchase_id: str
+    redeemed_at: str
+
+
+class MemberJoined(msgspec.Struct):
+    """A member joined the club."""
+
+    member_id: str
+    joined_at: str
+
+
+AccountEvent = PointsPosted | VoucherIssued | VoucherRedeemed
+_TYPES: dict[type[AccountEvent], str] = {
+    PointsPosted: POINTS_POSTED,
+    VoucherIssued: VOUCHER_ISSUED,
+    VoucherRedeemed: VOUCHER_REDEEMED,
+}
+
+
+def points_posted(account: Account) -> Message | None:
+    """The event for the entries just posted to `account`; None if there are none or its member was erased."""
+    if account.member_id is None or not account.new_entries:
+        return None
+    entries = [PostedEntry(e.entry_no, e.points, e.kind, e.purchase_id, e.cause_id) for e in account.new_entries]
+    event = PointsPosted(account.member_id, account.next_event_no(), account.balance_points, entries)
+    return account_message(account, event)
+
+
+def account_message(account: Account, event: AccountEvent) -> Message:
+    """The message of an event about `account`; its id is made of account and version, so a repeat has the same."""
+    return new_message(
+        LOYALTY_TOPIC,
+        type=_TYPES[type(event)],
+        source=SOURCE,
+        key=event.member_id,
+        data=_encode(event),
+        event_id=f"{account.account_no}-{event.event_no}",
+    )
+
+
+def member_joined(account: Account, joined: MemberJoined) -> Message:
+    """The message that tells that a member joined."""
+    return new_message(
+        MEMBERS_TOPIC,
+        type=MEMBER_JOINED,
+        source=SOURCE,
+        key=joined.member_id,
+        data=_encode(joined),
+        event_id=f"joined-{account.account_no}",
+    )

@@ -1,0 +1,41 @@
+"""What calls are made of: identifiers as the contracts spell them, and the parts a request takes from the process."""
+
+import time
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+from programme.facts import BUSINESS_ID, MEMBER_ID, PRODUCT_CLASS
+from programme.terms import Programme
+from pydantic import Field, StringConstraints
+
+from loyalty.vouchers.service import Vouchers
+
+MemberId = Annotated[str, Path(pattern=f"^{MEMBER_ID.pattern}$", description="The member's card number")]
+PurchaseId = Annotated[str, StringConstraints(pattern=f"^{BUSINESS_ID.pattern}$")]
+CentsByClass = Annotated[
+    dict[
+        Annotated[str, StringConstraints(pattern=f"^{PRODUCT_CLASS.pattern}$")],
+        Annotated[int, Field(ge=0, lt=10**9)],
+    ],
+    Field(min_length=1, max_length=1_000, description="What is to be paid, in euro cents by product class"),
+]
+
+
+def now_us() -> int:
+    """The time of this request, microseconds since the epoch. The only clock of the HTTP process."""
+    return time.time_ns() // 1000
+
+
+def _programme(request: Request) -> Programme:
+    programme: Programme = request.app.state.programme
+    return programme
+
+
+def _vouchers(request: Request) -> Vouchers:
+    vouchers: Vouchers = request.app.state.vouchers
+    return vouchers
+
+
+TheProgramme = Annotated[Programme, Depends(_programme)]
+TheVouchers = Annotated[Vouchers, Depends(_vouchers)]
+Now = Annotated[int, Depends(now_us)]

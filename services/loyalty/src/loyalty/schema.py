@@ -1,0 +1,16 @@
+"""The service's whole schema in one MetaData: what Alembic compares the migrations with."""
+
+import sqlalchemy as sa
+from eventing.tables import event_tables
+from webapi.idempotency import idempotency_key_table
+from webapi.keys import api_key_table
+
+from loyalty.points.tables import points_tables
+from loyalty.vouchers.tables import voucher_tables
+
+metadata = sa.MetaData()
+event_tables(metadata)
+api_key_table(metadata)
+idempotency_key_table(metadata)
+points_tables(metadata)
+voucher_tables(metadata)

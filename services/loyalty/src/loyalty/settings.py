@@ -1,0 +1,48 @@
+"""What the processes must be told, all of it by environment variables (docs/operations.md)."""
+
+from eventing.settings import Settings
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from loyalty.vouchers.codes import VoucherKeys, parse_keys
+
+
+class LoyaltySettings(Settings):
+    """Variables that begin with `LOYALTY_`."""
+
+    model_config = SettingsConfigDict(env_prefix="LOYALTY_")
+
+    database_url: str = Field(pattern=r"^postgresql://")
+
+
+class MigrationSettings(LoyaltySettings):
+    """The owner's connection, for `loyalty migrate` only."""
+
+    migrations_database_url: str = Field(pattern=r"^postgresql://")
+
+
+class WorkerSettings(LoyaltySettings):
+    """The Kafka process."""
+
+    worker_metrics_host: str = "127.0.0.1"
+    worker_metrics_port: int = Field(default=9102, ge=0, le=65535)
+
+
+class ApiSettings(LoyaltySettings):
+    """The HTTP process. `LOYALTY_VOUCHER_KEYS` is `version:64-hex-digits`, several of them with commas between."""
+
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8001, ge=0, le=65535)
+    metrics_port: int = Field(default=9101, ge=0, le=65535)
+    voucher_keys: SecretStr
+    development: bool = False
+
+    @field_validator("voucher_keys")
+    @classmethod
+    def _must_be_keys(cls, keys: SecretStr) -> SecretStr:
+        parse_keys(keys.get_secret_value())
+        return keys
+
+    def keys(self) -> VoucherKeys:
+        """The voucher keys by version."""
+        return parse_keys(self.voucher_keys.get_secret_value())

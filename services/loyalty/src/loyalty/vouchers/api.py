@@ -1,0 +1,144 @@
+"""Rewards and vouchers over HTTP. Codes are secrets: they travel in bodies, never in a URL."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from programme.instants import to_datetime
+from pydantic import Field
+from webapi.auth import Caller, require
+from webapi.database import RequestSnapshot, RequestTransaction
+from webapi.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
+from webapi.idempotency import IdempotentRoute, idempotent
+from webapi.models import Instant, Model
+from webapi.problems import responses
+
+from loyalty.errors import (
+    InsufficientPoints,
+    MemberNotFound,
+    PurchaseHasVoucher,
+    RewardNotFound,
+    VoucherAlreadyRedeemed,
+    VoucherExpired,
+    VoucherNotApplicable,
+    VoucherNotFound,
+)
+from loyalty.parameters import CentsByClass, MemberId, Now, PurchaseId, TheProgramme, TheVouchers
+from loyalty.vouchers.codes import grouped
+from loyalty.vouchers.domain import Voucher, VoucherState
+
+router = APIRouter(tags=["vouchers"], route_class=IdempotentRoute)
+
+Code = Annotated[str, Field(min_length=1, max_length=64, description="As printed, hyphens and case do not matter")]
+
+
+class RewardRequest(Model):
+    """What to spend points on."""
+
+    reward: Annotated[str, Field(min_length=1, max_length=64, examples=["voucher-5"])]
+
+
+class IssuedVoucher(Model):
+    """The voucher with its code, which only its owner should see."""
+
+    voucher_id: str
+    code: str
+    value_cents: int
+    points: int
+    valid_until: Annotated[Instant, Field(description="It can be used before this instant")]
+    balance_points: Annotated[int, Field(description="What is left after it")]
+
+
+class CodeRequest(Model):
+    """A voucher to look at."""
+
+    code: Code
+
+
+class RedeemRequest(Model):
+    """A voucher and the basket it is to pay for."""
+
+    code: Code
+    purchase_id: PurchaseId
+    cents_by_class: CentsByClass
+
+
+class VoucherView(Model):
+    """A voucher as a checkout may see it."""
+
+    voucher_id: str
+    state: VoucherState
+    value_cents: int
+    valid_until: Annotated[Instant, Field(description="It can be used before this instant")]
+    pays_not_for: Annotated[list[str], Field(description="Product classes it may not pay for")]
+    redeemed_at: Instant | None
+
+
+@router.post(
+    "/v1/members/{member_id}/rewards",
+    status_code=201,
+    responses=responses(MemberNotFound, RewardNotFound, InsufficientPoints, *IDEMPOTENCY_PROBLEMS),
+)
+async def redeem_points(
+    member_id: MemberId,
+    body: RewardRequest,
+    transaction: RequestTransaction,
+    vouchers: TheVouchers,
+    now: Now,
+    caller: Annotated[Caller, idempotent("vouchers:write")],
+) -> IssuedVoucher:
+    """Turn points into a reward; the same `Idempotency-Key` gives the same voucher again, never a second one."""
+    issued = await vouchers.issue(transaction, member_id, body.reward, now)
+    return IssuedVoucher(
+        voucher_id=issued.voucher.voucher_id,
+        code=grouped(issued.code),
+        value_cents=issued.voucher.value_cents,
+        points=issued.voucher.points,
+        valid_until=to_datetime(issued.voucher.valid_until_us),
+        balance_points=issued.balance_points,
+    )
+
+
+@router.post("/v1/vouchers/check", responses=responses(VoucherNotFound))
+async def check_voucher(
+    body: CodeRequest,
+    snapshot: RequestSnapshot,
+    vouchers: TheVouchers,
+    programme: TheProgramme,
+    now: Now,
+    caller: Annotated[Caller, require("vouchers:write")],
+) -> VoucherView:
+    """State, value, end date and what it may not pay for. Changes nothing."""
+    voucher = await vouchers.check(snapshot, body.code)
+    return view(voucher, programme.at(now).voucher_pays_not_for, now)
+
+
+@router.post(
+    "/v1/vouchers/redeem",
+    responses=responses(
+        VoucherNotFound, VoucherAlreadyRedeemed, VoucherExpired, VoucherNotApplicable, PurchaseHasVoucher
+    ),
+)
+async def redeem_voucher(
+    body: RedeemRequest,
+    transaction: RequestTransaction,
+    vouchers: TheVouchers,
+    programme: TheProgramme,
+    now: Now,
+    caller: Annotated[Caller, require("vouchers:write")],
+) -> VoucherView:
+    """Redeem a voucher for a purchase. Asking again for the same purchase answers the same, whenever that is."""
+    voucher = await vouchers.redeem(transaction, body.code, body.purchase_id, body.cents_by_class, now)
+    return view(voucher, programme.at(now).voucher_pays_not_for, now)
+
+
+def view(voucher: Voucher, pays_not_for: frozenset[str], now_us: int) -> VoucherView:
+    """A voucher without its code."""
+    redemption = voucher.redemption
+    return VoucherView(
+        voucher_id=voucher.voucher_id,
+        state=voucher.state_at(now_us),
+        value_cents=voucher.value_cents,
+        valid_until=to_datetime(voucher.valid_until_us),
+        pays_not_for=sorted(pays_not_for),
+        redeemed_at=None if redemption is None else to_datetime(redemption.redeemed_us),
+    )
