@@ -1,0 +1,166 @@
+"""`customer-status`: everything an operator does with this service."""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Annotated, Any, TypeVar
+
+import asyncpg
+import msgspec
+import typer
+from aiokafka.errors import KafkaError
+from eventing.cli import dead_letters_app, partitions_app
+from eventing.database import close, connect
+from eventing.kafka import KafkaConfig
+from eventing.log_ends import read_end_offsets
+from eventing.logs import configure_logging
+from eventing.settings import ContractsSettings, KafkaSettings, LogSettings, load_settings
+from programme.instants import parse_instant
+from programme.terms import Programme, ProgrammeError, load_programme
+from sqlalchemy.exc import SQLAlchemyError
+from webapi.keys import keys_app
+from webapi.server import serve
+
+from customer_status import main, migrate, worker
+from customer_status.audit.state import states
+from customer_status.audit.verify import verify
+from customer_status.events import MEMBERS_TOPIC, PURCHASES_TOPIC
+from customer_status.settings import (
+    ApiSettings,
+    CustomerStatusSettings,
+    MigrationSettings,
+    WorkerSettings,
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Levels: who is basis, silver or gold, and since when.",
+    pretty_exceptions_enable=False,
+)
+
+Result = TypeVar("Result")
+
+
+@app.command("migrate")
+def migrate_database() -> None:
+    """Bring the database to the newest schema, as its owner."""
+    settings = load_settings(MigrationSettings)
+    with _explained():
+        migrate.upgrade(settings.migrations_database_url, settings.database_url)
+
+
+@app.command("api")
+def serve_api() -> None:
+    """Serve the HTTP API until told to stop."""
+    settings, programme = load_settings(ApiSettings), _programme()
+    _configure_logging()
+    serve(main.build(settings, programme), settings.http_host, settings.http_port, settings.metrics_port)
+
+
+@app.command("worker")
+def run_worker() -> None:
+    """Read purchases and members, and publish the timelines they change, until told to stop."""
+    settings, kafka, programme = load_settings(WorkerSettings), _kafka(), _programme()
+    _configure_logging()
+    worker.run(settings, kafka, load_settings(ContractsSettings).dir, programme)
+
+
+@app.command("state")
+def print_state(
+    at: Annotated[
+        str | None, typer.Option(help="RFC 3339 with offset: only events up to then, and the level of then.")
+    ] = None,
+) -> None:
+    """Print one JSON object a member, sorted by member_id."""
+    programme, at_us = _programme(), None if at is None else _instant(at)
+
+    async def print_states() -> None:
+        async with _database() as conn:
+            async for member in states(conn, programme, at_us, time.time_ns() // 1000):
+                sys.stdout.write(msgspec.json.encode(member).decode() + "\n")
+
+    _run(print_states())
+
+
+@app.command("verify")
+def verify_database() -> None:
+    """Check that every level follows from what was bought and given back; exit status 1 if not."""
+    programme, kafka = _programme(), _kafka()
+
+    async def report() -> bool:
+        async with _database() as conn:
+            found = await verify(conn, programme, lambda: read_end_offsets(kafka, [PURCHASES_TOPIC, MEMBERS_TOPIC]))
+        for line in found.lines():
+            typer.echo(line)
+        return found.is_clean
+
+    if not _run(report()):
+        raise typer.Exit(1)
+
+
+def _open_database() -> Coroutine[Any, Any, asyncpg.Connection]:
+    settings = load_settings(CustomerStatusSettings)
+    return connect(settings.database_url, application_name="customer-status-cli")
+
+
+def _kafka() -> KafkaConfig:
+    return load_settings(KafkaSettings).config()
+
+
+app.add_typer(keys_app(_open_database), name="keys")
+app.add_typer(dead_letters_app(_open_database, _kafka), name="dead-letters")
+app.add_typer(partitions_app(_open_database), name="partitions")
+
+
+@contextlib.asynccontextmanager
+async def _database() -> AsyncIterator[asyncpg.Connection]:
+    conn = await _open_database()
+    try:
+        yield conn
+    finally:
+        await close(conn)
+
+
+def _programme() -> Programme:
+    with _explained():
+        return load_programme(load_settings(ContractsSettings).dir / "programme.toml")
+
+
+def _instant(text: str) -> int:
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--at") from None
+
+
+def _configure_logging() -> None:
+    logs = load_settings(LogSettings)
+    configure_logging(logs.format, logs.level)
+
+
+def _run(task: Coroutine[Any, Any, Result]) -> Result:
+    with _explained():
+        return asyncio.run(task)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """What an operator can mend is one line and exit status 1, never a stack trace."""
+    try:
+        yield
+    except (
+        OSError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        SQLAlchemyError,
+        KafkaError,
+        ProgrammeError,
+    ) as error:
+        typer.echo(f"{type(error).__name__}: {error}".strip().splitlines()[0], err=True)
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    app()

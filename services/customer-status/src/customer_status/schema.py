@@ -1,0 +1,14 @@
+"""The service's whole schema in one MetaData: what Alembic compares the migrations with."""
+
+import sqlalchemy as sa
+from eventing.tables import event_tables
+from webapi.idempotency import idempotency_key_table
+from webapi.keys import api_key_table
+
+from customer_status.tiers.tables import tiers_tables
+
+metadata = sa.MetaData()
+event_tables(metadata)
+api_key_table(metadata)
+idempotency_key_table(metadata)
+tiers_tables(metadata)

@@ -1,0 +1,40 @@
+"""What the processes must be told, all of it by environment variables (docs/operations.md)."""
+
+from typing import Annotated
+
+from eventing.settings import Settings
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+DatabaseUrl = Annotated[str, Field(pattern=r"^postgresql://")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class CustomerStatusSettings(Settings):
+    """Variables that begin with `CUSTOMER_STATUS_`; the database as the application role sees it."""
+
+    model_config = SettingsConfigDict(env_prefix="CUSTOMER_STATUS_")
+
+    database_url: DatabaseUrl
+
+
+class MigrationSettings(CustomerStatusSettings):
+    """The owner's connection, for `customer-status migrate` only."""
+
+    migrations_database_url: DatabaseUrl
+
+
+class WorkerSettings(CustomerStatusSettings):
+    """The Kafka process."""
+
+    worker_metrics_host: str = "127.0.0.1"
+    worker_metrics_port: Port = 9104
+
+
+class ApiSettings(CustomerStatusSettings):
+    """The HTTP process."""
+
+    http_host: str = "127.0.0.1"
+    http_port: Port = 8002
+    metrics_port: Port = 9103
+    development: bool = False

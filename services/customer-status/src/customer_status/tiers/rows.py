@@ -1,0 +1,148 @@
+"""How members, purchases and returns look as rows of their tables; no SQL, no rules.
+
+Instants are microseconds here and timestamps there, cents per class a dict here and jsonb there.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import asyncpg
+import msgspec
+from programme.facts import Purchase, Return
+from programme.instants import from_datetime, to_datetime
+from programme.levels import LevelState, decode, encode, new_state
+from programme.timeline import BASIS, Timeline, steps_from_json, steps_to_json
+
+from customer_status.tiers.domain import Member, PurchaseRow, ReturnRow
+
+MEMBER_COLUMNS = (
+    "account_no",
+    "member_id",
+    "joined_at",
+    "generation",
+    "events",
+    "waiting_returns",
+    "state",
+    "timeline",
+)
+PURCHASE_COLUMNS = (
+    "account_no",
+    "purchase_id",
+    "occurred_at",
+    "received_at",
+    "cents_by_class",
+    "vouchers",
+    "eligible_cents",
+    "returned_cents",
+    "returned_completely",
+)
+RETURN_COLUMNS = (
+    "account_no",
+    "return_id",
+    "purchase_id",
+    "occurred_at",
+    "received_at",
+    "cents_by_class",
+    "complete",
+)
+
+_cents = msgspec.json.Decoder(dict[str, int]).decode
+
+
+def member_from_row(row: asyncpg.Record) -> Member:
+    """A locked member."""
+    return Member(
+        account_no=row["account_no"],
+        member_id=row["member_id"],
+        generation=row["generation"],
+        events=row["events"],
+        waiting_returns=row["waiting_returns"],
+        levels=levels_from_row(row),
+        published=timeline_from_row(row),
+    )
+
+
+def levels_from_row(row: asyncpg.Record) -> LevelState:
+    """The packed levels of a member; those of one without a purchase if there are none."""
+    return new_state() if row["state"] is None else decode(row["state"])
+
+
+def timeline_from_row(row: asyncpg.Record) -> Timeline:
+    """The timeline published last; never published means basis."""
+    return BASIS if row["timeline"] is None else steps_from_json(msgspec.json.decode(row["timeline"]))
+
+
+def purchase_from_row(row: asyncpg.Record, member_id: str | None) -> PurchaseRow:
+    """A purchase of `member_id`."""
+    fact = Purchase(
+        member_id=member_id or "",
+        purchase_id=row["purchase_id"],
+        occurred_us=from_datetime(row["occurred_at"]),
+        cents_by_class=_cents(row["cents_by_class"]),
+        vouchers=tuple(row["vouchers"]),
+    )
+    return PurchaseRow(
+        row["account_no"],
+        from_datetime(row["received_at"]),
+        fact,
+        row["eligible_cents"],
+        row["returned_cents"],
+        row["returned_completely"],
+    )
+
+
+def return_from_row(row: asyncpg.Record, member_id: str | None) -> ReturnRow:
+    """A return of `member_id`."""
+    fact = Return(
+        member_id=member_id or "",
+        return_id=row["return_id"],
+        purchase_id=row["purchase_id"],
+        occurred_us=from_datetime(row["occurred_at"]),
+        cents_by_class=_cents(row["cents_by_class"]),
+        complete=row["complete"],
+    )
+    return ReturnRow(row["account_no"], from_datetime(row["received_at"]), fact)
+
+
+def purchase_record(row: PurchaseRow) -> tuple[Any, ...]:
+    """The values of `PURCHASE_COLUMNS`."""
+    return (
+        row.account_no,
+        row.fact.purchase_id,
+        to_datetime(row.fact.occurred_us),
+        to_datetime(row.received_us),
+        _to_json(row.fact.cents_by_class),
+        row.fact.vouchers,
+        row.eligible_cents,
+        row.returned_cents,
+        row.returned_completely,
+    )
+
+
+def return_record(row: ReturnRow) -> tuple[Any, ...]:
+    """The values of `RETURN_COLUMNS`."""
+    return (
+        row.account_no,
+        row.fact.return_id,
+        row.fact.purchase_id,
+        to_datetime(row.fact.occurred_us),
+        to_datetime(row.received_us),
+        _to_json(row.fact.cents_by_class),
+        row.fact.complete,
+    )
+
+
+def member_record(member: Member, timeline: Timeline | None) -> tuple[Any, ...]:
+    """account_no, events, waiting_returns, state and timeline of a member; no timeline: it stays."""
+    steps = None if timeline is None else _to_json(steps_to_json(timeline))
+    return (member.account_no, member.events, member.waiting_returns, encode(member.levels), steps)
+
+
+def columns(records: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Records turned into `width` arrays for unnest."""
+    turned = [list(column) for column in zip(*records, strict=True)]
+    return turned or [[] for _ in range(width)]
+
+
+def _to_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

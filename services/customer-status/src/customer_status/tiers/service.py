@@ -1,0 +1,99 @@
+"""What the worker does with one batch: lock, read, decide with the pure rules, write plain rows.
+
+No statement is made per event: what comes in one batch costs a handful of statements, however many events it has.
+"""
+
+from collections.abc import Collection, Sequence
+
+from eventing.database import Connection
+from eventing.subscription import Decoded
+from eventing.transaction import Transaction
+from programme.facts import Purchase, Return
+from programme.terms import Programme
+from programme.timeline import Timeline, TimelineChanged
+
+from customer_status.events import MemberJoined, timeline_changed
+from customer_status.tiers import store
+from customer_status.tiers.domain import Batch, Key, Member, Outcome, changed_timeline, replayed
+
+Fact = Purchase | Return
+
+
+class TakePurchases:
+    """Handles `kundenclub.purchases`: purchases and returns, in the order of the log."""
+
+    def __init__(self, programme: Programme) -> None:
+        self._programme = programme
+
+    async def __call__(self, transaction: Transaction, events: Sequence[Decoded[Fact]]) -> None:
+        """Take the events and publish each timeline they change."""
+        conn = transaction.conn
+        batch = await self._read(conn, [fact for _, fact in events])
+        for event, fact in events:
+            if batch.take(fact, event.record.timestamp_us) is Outcome.CONFLICT:
+                transaction.dead_letter(event, "conflict", _conflict_detail(fact))
+        await _write_rows(conn, batch)
+        members = batch.changed_members()
+        await self._replay(conn, [member for member in members if member.late])
+        timelines = _changed_timelines(members)
+        await store.update_members(conn, members, timelines)
+        for member in members:
+            if (timeline := timelines.get(member.account_no)) is not None:
+                change = TimelineChanged(member.member_id, member.generation, member.events, timeline)
+                transaction.publish(timeline_changed(member.account_no, change))
+
+    async def _read(self, conn: Connection, facts: Sequence[Fact]) -> Batch:
+        accounts = await store.lock_members(conn, {fact.member_id for fact in facts})
+        members = await store.read_members(conn, accounts.values())
+        names = {account_no: member_id for member_id, account_no in accounts.items()}
+        bought = _keys(accounts, facts, Purchase)
+        returned = [(accounts[fact.member_id], fact.return_id) for fact in facts if isinstance(fact, Return)]
+        known = await store.find_purchases(conn, _keys(accounts, facts, Purchase, Return), names)
+        waited_for = [key for key in bought if key not in known and members[names[key[0]]].waiting_returns]
+        return Batch(
+            self._programme,
+            members,
+            known,
+            await store.find_returns(conn, set(returned), names),
+            await store.find_returns_of(conn, waited_for, names),
+        )
+
+    async def _replay(self, conn: Connection, late: Collection[Member]) -> None:
+        names = {member.account_no: member.member_id for member in late}
+        if not names:
+            return
+        purchases = await store.read_purchases(conn, names)
+        returns = await store.read_returns(conn, names)
+        for member in late:
+            rows = purchases[member.account_no], returns[member.account_no]
+            member.levels = replayed(self._programme, *rows)
+
+
+async def join_members(transaction: Transaction, events: Sequence[Decoded[MemberJoined]]) -> None:
+    """Handles `kundenclub.members`: makes the rows of members who joined."""
+    accounts = await store.lock_members(transaction.conn, {joined.member_id for _, joined in events})
+    joined_us: dict[int, int] = {}
+    for _, joined in events:
+        account_no = accounts[joined.member_id]
+        joined_us[account_no] = min(joined.joined_us, joined_us.get(account_no, joined.joined_us))
+    await store.join_members(transaction.conn, joined_us)
+
+
+def _changed_timelines(members: Collection[Member]) -> dict[int, Timeline]:
+    timelines = ((member.account_no, changed_timeline(member)) for member in members)
+    return {account_no: timeline for account_no, timeline in timelines if timeline is not None}
+
+
+def _keys(accounts: dict[str, int], facts: Sequence[Fact], *kinds: type[Fact]) -> set[Key]:
+    return {(accounts[fact.member_id], fact.purchase_id) for fact in facts if isinstance(fact, kinds)}
+
+
+async def _write_rows(conn: Connection, batch: Batch) -> None:
+    await store.insert_purchases(conn, batch.new_purchases.values())
+    await store.insert_returns(conn, batch.new_returns)
+    await store.update_purchases(conn, batch.changed_purchases.values())
+
+
+def _conflict_detail(fact: Fact) -> str:
+    name, key = ("purchase_id", fact.purchase_id) if isinstance(fact, Purchase) else ("return_id", fact.return_id)
+    return f"{name} {key} is known with other content"

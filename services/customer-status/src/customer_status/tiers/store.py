@@ -1,0 +1,172 @@
+"""All SQL on members, purchases and returns; every statement serves a whole batch.
+
+Whoever writes locks the members first, with `lock_members`, and reads what was locked in a later statement: a
+statement that locks and reads at once can return what was there before it waited.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from eventing.database import Connection
+from programme.instants import to_datetime
+from programme.timeline import Timeline
+
+from customer_status.tiers.domain import Key, Member, PurchaseRow, ReturnRow
+from customer_status.tiers.rows import (
+    MEMBER_COLUMNS,
+    PURCHASE_COLUMNS,
+    RETURN_COLUMNS,
+    columns,
+    member_from_row,
+    member_record,
+    purchase_from_row,
+    purchase_record,
+    return_from_row,
+    return_record,
+    timeline_from_row,
+)
+
+_INSERT_MISSING = """
+    INSERT INTO member (member_id)
+    SELECT wanted.member_id FROM unnest($1::text[]) AS wanted (member_id)
+    WHERE NOT EXISTS (SELECT FROM member WHERE member.member_id = wanted.member_id)
+    ORDER BY wanted.member_id COLLATE "C"
+    ON CONFLICT (member_id) DO NOTHING"""
+_LOCK = "SELECT account_no, member_id FROM member WHERE member_id = ANY ($1::text[]) ORDER BY member_id FOR UPDATE"
+_SELECT_MEMBERS = f"SELECT {', '.join(MEMBER_COLUMNS)} FROM member"
+_SELECT_PURCHASES = f"SELECT {', '.join(PURCHASE_COLUMNS)} FROM purchase"
+_SELECT_RETURNS = f"SELECT {', '.join(RETURN_COLUMNS)} FROM purchase_return"
+_WANTED = "JOIN unnest($1::bigint[], $2::text[]) AS wanted (account_no, {0}) USING (account_no, {0})"
+
+
+async def lock_members(conn: Connection, member_ids: Collection[str]) -> dict[str, int]:
+    """Lock the members' rows, created if absent, always in the same order; returns their account numbers.
+
+    Ascending order of bytes keeps two transactions from waiting for each other in a circle.
+    """
+    wanted = sorted(set(member_ids))
+    await conn.execute(_INSERT_MISSING, wanted)
+    return {row["member_id"]: row["account_no"] for row in await conn.fetch(_LOCK, wanted)}
+
+
+async def join_members(conn: Connection, joined_us: Mapping[int, int]) -> None:
+    """Note when the accounts joined; of two instants the earlier one stays."""
+    await conn.execute(
+        """
+        UPDATE member SET joined_at = new.joined_at
+        FROM unnest($1::bigint[], $2::timestamptz[]) AS new (account_no, joined_at)
+        WHERE member.account_no = new.account_no
+          AND (member.joined_at IS NULL OR member.joined_at > new.joined_at)""",
+        list(joined_us),
+        [to_datetime(us) for us in joined_us.values()],
+    )
+
+
+async def read_members(conn: Connection, account_nos: Collection[int]) -> dict[str, Member]:
+    """The rows of locked members, by member_id."""
+    rows = await conn.fetch(f"{_SELECT_MEMBERS} WHERE account_no = ANY ($1::bigint[])", list(account_nos))
+    return {row["member_id"]: member_from_row(row) for row in rows}
+
+
+async def find_purchases(conn: Connection, keys: Collection[Key], names: Mapping[int, str]) -> dict[Key, PurchaseRow]:
+    """The known ones of these purchases; `names` tells the member_id of each account."""
+    if not keys:
+        return {}
+    rows = await conn.fetch(f"{_SELECT_PURCHASES} {_WANTED.format('purchase_id')}", *columns(keys, 2))
+    found = (purchase_from_row(row, names[row["account_no"]]) for row in rows)
+    return {(row.account_no, row.fact.purchase_id): row for row in found}
+
+
+async def find_returns(conn: Connection, keys: Collection[Key], names: Mapping[int, str]) -> dict[Key, ReturnRow]:
+    """The known ones of these returns."""
+    if not keys:
+        return {}
+    rows = await conn.fetch(f"{_SELECT_RETURNS} {_WANTED.format('return_id')}", *columns(keys, 2))
+    found = (return_from_row(row, names[row["account_no"]]) for row in rows)
+    return {(row.account_no, row.fact.return_id): row for row in found}
+
+
+async def find_returns_of(
+    conn: Connection, purchase_keys: Collection[Key], names: Mapping[int, str]
+) -> dict[Key, list[ReturnRow]]:
+    """The returns of these purchases.
+
+    No index serves this: it is asked only for members with a waiting return, who have few returns, and an index
+    would be kept up for every return there is.
+    """
+    found: dict[Key, list[ReturnRow]] = {}
+    if not purchase_keys:
+        return found
+    rows = await conn.fetch(f"{_SELECT_RETURNS} {_WANTED.format('purchase_id')}", *columns(purchase_keys, 2))
+    for row in rows:
+        each = return_from_row(row, names[row["account_no"]])
+        found.setdefault((each.account_no, each.fact.purchase_id), []).append(each)
+    return found
+
+
+async def insert_purchases(conn: Connection, rows: Iterable[PurchaseRow]) -> None:
+    """Add purchases."""
+    if records := [purchase_record(row) for row in rows]:
+        await conn.copy_records_to_table("purchase", records=records, columns=PURCHASE_COLUMNS)
+
+
+async def insert_returns(conn: Connection, rows: Iterable[ReturnRow]) -> None:
+    """Add returns."""
+    if records := [return_record(row) for row in rows]:
+        await conn.copy_records_to_table("purchase_return", records=records, columns=RETURN_COLUMNS)
+
+
+async def update_purchases(conn: Connection, rows: Collection[PurchaseRow]) -> None:
+    """Write what came back of known purchases."""
+    if not rows:
+        return
+    records = [(row.account_no, row.fact.purchase_id, row.returned_cents, row.returned_completely) for row in rows]
+    await conn.execute(
+        """
+        UPDATE purchase SET returned_cents = new.returned_cents, returned_completely = new.returned_completely
+        FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[])
+          AS new (account_no, purchase_id, returned_cents, returned_completely)
+        WHERE purchase.account_no = new.account_no AND purchase.purchase_id = new.purchase_id""",
+        *columns(records, 4),
+    )
+
+
+async def update_members(conn: Connection, members: Collection[Member], timelines: Mapping[int, Timeline]) -> None:
+    """Write locked members; `timelines` are those published now, by account."""
+    if not members:
+        return
+    records = [member_record(member, timelines.get(member.account_no)) for member in members]
+    await conn.execute(
+        """
+        UPDATE member
+        SET events = new.events, waiting_returns = new.waiting_returns, state = new.state,
+            timeline = coalesce(new.timeline, member.timeline)
+        FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::bytea[], $5::jsonb[])
+          AS new (account_no, events, waiting_returns, state, timeline)
+        WHERE member.account_no = new.account_no""",
+        *columns(records, 5),
+    )
+
+
+async def read_purchases(conn: Connection, names: Mapping[int, str | None]) -> dict[int, list[PurchaseRow]]:
+    """All purchases of these accounts; `names` tells the member_id of each."""
+    found: dict[int, list[PurchaseRow]] = {account_no: [] for account_no in names}
+    for row in await conn.fetch(f"{_SELECT_PURCHASES} WHERE account_no = ANY ($1::bigint[])", list(names)):
+        found[row["account_no"]].append(purchase_from_row(row, names[row["account_no"]]))
+    return found
+
+
+async def read_returns(conn: Connection, names: Mapping[int, str | None]) -> dict[int, list[ReturnRow]]:
+    """All returns of these accounts, waiting ones too."""
+    found: dict[int, list[ReturnRow]] = {account_no: [] for account_no in names}
+    for row in await conn.fetch(f"{_SELECT_RETURNS} WHERE account_no = ANY ($1::bigint[])", list(names)):
+        found[row["account_no"]].append(return_from_row(row, names[row["account_no"]]))
+    return found
+
+
+async def find_member(conn: Connection, member_id: str) -> tuple[Timeline, list[PurchaseRow]] | None:
+    """A member's timeline and purchases; None if unknown."""
+    row = await conn.fetchrow("SELECT account_no, timeline FROM member WHERE member_id = $1", member_id)
+    if row is None:
+        return None
+    purchases = await read_purchases(conn, {row["account_no"]: member_id})
+    return timeline_from_row(row), purchases[row["account_no"]]

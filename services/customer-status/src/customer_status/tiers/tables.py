@@ -1,0 +1,65 @@
+"""Members, their purchases and their returns: what levels are computed from.
+
+No foreign keys between the hot tables: they cost a third of the writing rate, and `customer-status verify` checks
+what they would. A member's rows refer to `account_no` only, so erasing a member cuts one link.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+
+def tiers_tables(metadata: sa.MetaData) -> None:
+    """Add the tables of the tiers feature to `metadata`."""
+    _member(metadata)
+    _purchase(metadata)
+    _purchase_return(metadata)
+
+
+def _member(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "member",
+        metadata,
+        sa.Column("account_no", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("member_id", sa.Text(collation="C"), unique=True, comment="null once the member is erased"),
+        sa.Column("joined_at", sa.DateTime(timezone=True), comment="null: known by an event only"),
+        sa.Column("generation", sa.Integer, nullable=False, server_default="1", comment="raised by a rebuild"),
+        sa.Column(
+            "events", sa.BigInteger, nullable=False, server_default="0", comment="purchases and returns accepted"
+        ),
+        sa.Column(
+            "waiting_returns", sa.Integer, nullable=False, server_default="0", comment="whose purchase is unknown"
+        ),
+        sa.Column("state", pg.BYTEA, comment="packed level state (programme.levels); null: no purchase yet"),
+        sa.Column("timeline", pg.JSONB, comment="steps as published last; null: never, which means basis"),
+        postgresql_with={"fillfactor": 80},
+    )
+
+
+def _purchase(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "purchase",
+        metadata,
+        sa.Column("account_no", sa.BigInteger, primary_key=True),
+        sa.Column("purchase_id", sa.Text(collation="C"), primary_key=True),
+        sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False, comment="the record's stamp in the log"),
+        sa.Column("cents_by_class", pg.JSONB, nullable=False),
+        sa.Column("vouchers", sa.ARRAY(sa.Text), nullable=False),
+        sa.Column("eligible_cents", sa.BigInteger, nullable=False, comment="by the terms at occurred_at"),
+        sa.Column("returned_cents", sa.BigInteger, nullable=False, comment="eligible cents of all its returns"),
+        sa.Column("returned_completely", sa.Boolean, nullable=False),
+    )
+
+
+def _purchase_return(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "purchase_return",
+        metadata,
+        sa.Column("account_no", sa.BigInteger, primary_key=True),
+        sa.Column("return_id", sa.Text(collation="C"), primary_key=True),
+        sa.Column("purchase_id", sa.Text(collation="C"), nullable=False),
+        sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False, comment="the record's stamp in the log"),
+        sa.Column("cents_by_class", pg.JSONB, nullable=False),
+        sa.Column("complete", sa.Boolean, nullable=False),
+    )

@@ -1,0 +1,129 @@
+"""The command line, as an operator calls it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from devstack import ServiceDatabase
+from eventing.database import close, connect
+
+DAY = "2026-03-{:02}T10:00:00Z"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, contracts: Path) -> Run:
+    """`run("state", "--at", ..., DATABASE_URL=...)`: the command with nothing but these settings."""
+
+    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "customer_status.cli", *arguments]
+        environment = {"PATH": os.environ["PATH"], "CONTRACTS_DIR": str(contracts)}
+        environment |= {f"CUSTOMER_STATUS_{name}": value for name, value in settings.items()}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+async def test_state_prints_a_line_a_member_sorted_by_bytes(run: Run, database: ServiceDatabase, feed: Any) -> None:
+    await feed(feed.joined("b", DAY.format(20)), feed.joined("Z", DAY.format(1)))
+    await feed(feed.purchase("a", "p1", DAY.format(5), 100_000), feed.purchase("_", "p2", DAY.format(10), 100))
+    await feed.returned("-", "r1", DAY.format(15), of="p1", complete=True)
+
+    def lines(*arguments: str) -> list[dict[str, Any]]:
+        done = run("state", *arguments, DATABASE_URL=database.app_url)
+        assert (done.returncode, done.stderr) == (0, "")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    everyone = lines()
+    assert [state["member_id"] for state in everyone] == ["-", "Z", "_", "a", "b"]
+    assert list(everyone[0]) == ["member_id", "level", "timeline", "purchases", "digest"]
+    assert [state["purchases"] for state in everyone] == [0, 0, 1, 1, 0]
+    assert [state["member_id"] for state in lines("--at", DAY.format(4))] == ["Z"]
+    before, then, after = (lines("--at", at) for at in ("2026-03-05T09:59:59Z", DAY.format(5), DAY.format(6)))
+    assert [state["member_id"] for state in before] == ["Z"]
+    assert [(state["member_id"], state["level"]) for state in then] == [("Z", "basis"), ("a", "basis")]
+    assert [(state["member_id"], state["level"]) for state in after] == [("Z", "basis"), ("a", "silver")]
+
+
+async def test_state_at_leaves_later_returns_out(run: Run, database: ServiceDatabase, feed: Any) -> None:
+    await feed.bought("a", "p1", DAY.format(5), 100_000)
+    await feed.returned("a", "r1", DAY.format(15), of="p1", complete=True)
+    now, earlier = (
+        json.loads(run("state", *arguments, DATABASE_URL=database.app_url).stdout)
+        for arguments in ((), ("--at", DAY.format(14)))
+    )
+    assert [step["after"] for step in now["timeline"]] == [None, DAY.format(5), DAY.format(15)]
+    assert [step["after"] for step in earlier["timeline"]] == [None, DAY.format(5), "2027-03-04T23:00:00Z"]
+    assert now["digest"] != earlier["digest"]
+
+
+def test_a_missing_setting_is_one_clear_line(run: Run) -> None:
+    for command in ("state", "migrate", "api", "worker"):
+        done = run(command)
+        assert done.returncode == 2, command
+        assert "CUSTOMER_STATUS_DATABASE_URL: not set" in done.stderr.splitlines()
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "status"),
+    [
+        (("state",), {"DATABASE_URL": "postgresql://nobody:x@127.0.0.1:1/x"}, 1),
+        (("state", "--at", "yesterday"), {"DATABASE_URL": "postgresql://nobody:x@127.0.0.1:1/x"}, 2),
+        (("state",), {"DATABASE_URL": "mysql://x"}, 2),
+        (
+            ("migrate",),
+            {
+                "DATABASE_URL": "postgresql://nobody:x@127.0.0.1:1/x",
+                "MIGRATIONS_DATABASE_URL": "postgresql://nobody:x@127.0.0.1:1/x",
+            },
+            1,
+        ),
+        (("keys", "list"), {"DATABASE_URL": "postgresql://nobody:x@127.0.0.1:1/x"}, 1),
+        (("partitions", "list"), {"DATABASE_URL": "postgresql://nobody:x@127.0.0.1:1/x"}, 1),
+    ],
+)
+def test_no_stack_trace_meets_an_operator(
+    arguments: tuple[str, ...], settings: dict[str, str], status: int, run: Run
+) -> None:
+    done = run(*arguments, **settings)
+    assert done.returncode == status, done.stderr
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_migrate_makes_a_database_usable(run: Run, service_database: Callable[..., ServiceDatabase]) -> None:
+    empty = service_database("customer-status")
+    unmigrated = run("state", DATABASE_URL=empty.app_url)
+    assert (unmigrated.returncode, len(unmigrated.stderr.splitlines())) == (1, 1)
+    done = run("migrate", DATABASE_URL=empty.app_url, MIGRATIONS_DATABASE_URL=empty.owner_url)
+    assert done.returncode == 0, done.stderr
+    used = run("state", DATABASE_URL=empty.app_url)
+    assert (used.returncode, used.stdout) == (0, "")
+
+
+async def test_keys_and_dead_letters_are_mounted(
+    run: Run, database: ServiceDatabase, conn: asyncpg.Connection, feed: Any
+) -> None:
+    made = run("keys", "create", "--name", "shop", "--scope", "members:read", DATABASE_URL=database.app_url)
+    assert made.stdout.startswith("kc_")
+    await feed(feed.purchase("M1", "p1", DAY.format(1), 1), feed.purchase("M1", "p1", DAY.format(1), 2))
+    listed = run("dead-letters", "list", DATABASE_URL=database.app_url)
+    assert "conflict" in listed.stdout
+
+
+async def test_a_migration_does_not_queue_behind_a_long_lock(run: Run, database: ServiceDatabase) -> None:
+    """Whoever comes after a waiting migration would wait too, so it gives up."""
+    owner = await connect(database.owner_url, application_name="tests")
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE alembic_version")
+        done = run("migrate", DATABASE_URL=database.app_url, MIGRATIONS_DATABASE_URL=database.owner_url)
+    await close(owner)
+    assert done.returncode == 1
+    assert "lock timeout" in done.stderr
