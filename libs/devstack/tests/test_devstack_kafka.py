@@ -78,7 +78,8 @@ async def test_two_at_once_are_two_clusters(kafka_broker: KafkaBroker) -> None:
 
 
 async def test_killed_suspended_and_reopened_it_has_what_was_acknowledged(tmp_path: Path) -> None:
-    with kafka(tmp_path) as broker:
+    data = tmp_path / "a folder for Müller"
+    with kafka(data) as broker:
         await create_topic(broker)
         await produce(broker, b"1")
         address = broker.bootstrap_servers
@@ -91,5 +92,5 @@ async def test_killed_suspended_and_reopened_it_has_what_was_acknowledged(tmp_pa
         broker.resume()
         assert not done
         await waiting
-    with kafka(tmp_path, heap_mb=320) as broker:
+    with kafka(data, heap_mb=320) as broker:
         assert await consume(broker, 2) == [b"1", b"2"]

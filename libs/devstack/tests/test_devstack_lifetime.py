@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,11 @@ class Running(NamedTuple):
         return any(part.endswith("keeper.py") for part in process.cmdline())
 
 
+@pytest.fixture(autouse=True)
+def _temporary_folders_below_the_tests_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
 @contextmanager
 def running(*arguments: str) -> Iterator[Running]:
     """A program with a server, as a terminal would start it: leader of its own process group."""
@@ -58,6 +63,9 @@ def running(*arguments: str) -> Iterator[Running]:
             yield Running(program, folders, processes)
         finally:
             program.kill()
+            for process in psutil.wait_procs(processes, timeout=GONE_WITHIN_SECONDS)[1]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def assert_ended(processes: Sequence[psutil.Process]) -> None:

@@ -5,14 +5,27 @@ import hmac
 import importlib.util
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from devstack.errors import DevstackError
 
 PSQL_TIMEOUT_SECONDS = 60.0
+
+# Several programs may share a server: what is looked up and then created is so one after the other.
+ONE_AT_A_TIME = "SELECT pg_advisory_lock(hashtext('devstack')) \\g /dev/null\n"
+CREATE_ROLE = """\
+SELECT format('CREATE ROLE %I', :'role') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \\gexec
+ALTER ROLE :"role" LOGIN PASSWORD :'password';
+"""
+CREATE_DATABASE = """\
+SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE %I', :'database', :'owner', :'template')
+  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \\gexec
+REVOKE CONNECT, TEMPORARY ON DATABASE :"database" FROM PUBLIC;
+"""
+GRANT_CONNECT = 'GRANT CONNECT, TEMPORARY ON DATABASE :"database" TO :"role";\n'
+DROP_DATABASE = 'DROP DATABASE IF EXISTS :"database" WITH (FORCE);\n'
 
 
 class ServiceDatabase(NamedTuple):
@@ -31,61 +44,32 @@ def program(name: str) -> str:
 
 
 class Cluster(ABC):
-    """One PostgreSQL, embedded or not."""
+    """One PostgreSQL, embedded or not. Its methods raise DevstackError with what the server says."""
 
     @abstractmethod
     def url(self, database: str = "postgres") -> str:
         """The superuser's."""
 
     def create_role(self, name: str, password: str) -> None:
-        """A role that may log in. One of that name gets this password."""
-        self._psql(
-            "SELECT format('CREATE ROLE %I LOGIN', :'name')"
-            " WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \\gexec\n"
-            "ALTER ROLE :\"name\" LOGIN PASSWORD :'password';",
-            {"name": name, "password": password},
-        )
-
-    def has_database(self, name: str) -> bool:
-        return self._psql("SELECT 1 FROM pg_database WHERE datname = :'name';", {"name": name}) == "1"
+        """A role that may log in; an existing one gets this password."""
+        self.psql(ONE_AT_A_TIME + _set(role=name, password=password) + CREATE_ROLE)
 
     def create_database(self, name: str, owner: str, template: str = "template1") -> None:
-        """Only its owner and the superuser may connect to it."""
-        self._psql(
-            'CREATE DATABASE :"name" OWNER :"owner" TEMPLATE :"template";\n'
-            'REVOKE CONNECT, TEMPORARY ON DATABASE :"name" FROM PUBLIC;',
-            {"name": name, "owner": owner, "template": template},
-        )
+        """Unless it exists. Only its owner and superusers may connect to it."""
+        self.psql(ONE_AT_A_TIME + _set(database=name, owner=owner, template=template) + CREATE_DATABASE)
 
     def drop_database(self, name: str) -> None:
-        """With whatever is still connected to it."""
-        self._psql('DROP DATABASE IF EXISTS :"name" WITH (FORCE);', {"name": name})
+        """If it exists, with whatever is still connected to it."""
+        self.psql(_set(database=name) + DROP_DATABASE)
 
-    def grant_connect(self, database: str, role: str) -> None:
-        script = 'GRANT CONNECT, TEMPORARY ON DATABASE :"database" TO :"role";'
-        self._psql(script, {"database": database, "role": role})
-
-    def role_url(self, database: str, role: str) -> str:
-        """The address for a role whose password is `role_password`."""
-        parts = urlsplit(self.url(database))
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit(parts._replace(netloc=f"{role}:{self.role_password(role)}@{host}"))
-
-    def role_password(self, role: str) -> str:
-        """Made from the superuser's, so that it needs no keeping and several programs agree on it."""
-        secret = unquote(urlsplit(self.url()).password or "")
-        return hmac.new(secret.encode(), role.encode(), hashlib.sha256).hexdigest()[:32]
-
-    def _psql(self, script: str, variables: Mapping[str, str]) -> str:
-        """The script goes in by stdin and the password by the environment: neither shows in process lists."""
+    def psql(self, script: str) -> str:
+        """The output of a script as the superuser. The password shows in no process list."""
         parts = urlsplit(self.url())
-        host = parts.netloc.rpartition("@")[2]
-        address = urlunsplit(parts._replace(netloc=f"{parts.username}@{host}"))
-        settings = "".join(f"\\set {name} {_quoted(value)}\n" for name, value in variables.items())
+        address = _with_user(parts, parts.username or "")
         done = subprocess.run(
             [program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", address],
-            input=settings + script,
-            env={"PGPASSWORD": unquote(parts.password or ""), "PGCONNECT_TIMEOUT": "10", "PATH": ""},
+            input=script,
+            env={"PGPASSWORD": unquote(parts.password or ""), "PGCONNECT_TIMEOUT": "10"},
             capture_output=True,
             text=True,
             timeout=PSQL_TIMEOUT_SECONDS,
@@ -110,23 +94,38 @@ class ExternalCluster(Cluster):
 def create_service_database(
     cluster: Cluster, service: str, *, database: str | None = None, template: str = "template1"
 ) -> ServiceDatabase:
-    """Roles `<service>_owner` and `<service>_app` and a database of the service's name, or of the name given.
+    """Roles `<service>_owner` and `<service>_app`, and a database of the service's name or the name given.
 
-    What exists stays as it is. In names `-` becomes `_`.
+    What exists stays; `-` in the service's name becomes `_`. Raises DevstackError.
     """
     service = service.replace("-", "_")
     database = database or service
     owner, app = f"{service}_owner", f"{service}_app"
-    for role in (owner, app):
-        cluster.create_role(role, cluster.role_password(role))
-    if not cluster.has_database(database):
-        cluster.create_database(database, owner, template)
-    cluster.grant_connect(database, app)
-    return ServiceDatabase(cluster.role_url(database, app), cluster.role_url(database, owner))
+    passwords = {role: _role_password(cluster, role) for role in (owner, app)}
+    create_roles = [_set(role=role, password=password) + CREATE_ROLE for role, password in passwords.items()]
+    names = _set(database=database, owner=owner, role=app, template=template)
+    cluster.psql("".join([ONE_AT_A_TIME, *create_roles, names, CREATE_DATABASE, GRANT_CONNECT]))
+    parts = urlsplit(cluster.url(database))
+    return ServiceDatabase(
+        app_url=_with_user(parts, f"{app}:{passwords[app]}"),
+        owner_url=_with_user(parts, f"{owner}:{passwords[owner]}"),
+    )
 
 
-def _quoted(value: str) -> str:
-    """As psql's \\set reads it."""
-    if "\n" in value or "\0" in value:
+def _role_password(cluster: Cluster, role: str) -> str:
+    """Made from the superuser's: it needs no keeping, and all who share a server agree on it."""
+    secret = unquote(urlsplit(cluster.url()).password or "")
+    return hmac.new(secret.encode(), role.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _with_user(address: SplitResult, user: str) -> str:
+    host = address.netloc.rpartition("@")[2]
+    return urlunsplit(address._replace(netloc=f"{user}@{host}"))
+
+
+def _set(**variables: str) -> str:
+    """psql's \\set commands."""
+    if any("\n" in value or "\0" in value for value in variables.values()):
         raise DevstackError("a name or password for PostgreSQL holds a line break")
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    escaped = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in variables.items()}
+    return "".join(f"\\set {name} '{value}'\n" for name, value in escaped.items())

@@ -29,7 +29,7 @@ controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
 advertised.listeners=PLAINTEXT://{host}:{port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs={data}
+log.dirs=data
 auto.create.topics.enable=false
 default.replication.factor=1
 min.insync.replicas=1
@@ -51,7 +51,6 @@ log.cleaner.dedupe.buffer.size=16777216
 log.retention.ms=-1
 log.retention.bytes=-1
 message.max.bytes=2097152
-replica.fetch.max.bytes=2097152
 """
 
 LOGGING = """\
@@ -97,13 +96,13 @@ class KafkaBroker(Server):
                 (scratch / "data").rename(self.data)
 
     def command(self) -> list[str]:
+        """All paths relative: a properties file does not take every character."""
         port, controller_port = self.ports
-        properties = self.folder / "server.properties"
-        properties.write_text(
-            SETTINGS.format(node=NODE_ID, host=HOST, port=port, controller_port=controller_port, data=self.data)
+        (self.folder / "server.properties").write_text(
+            SETTINGS.format(node=NODE_ID, host=HOST, port=port, controller_port=controller_port)
         )
-        flags = [*self.jvm_flags, f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"]
-        return self.kafka.command(flags, "kafka.Kafka", str(properties))
+        flags = [*self.jvm_flags, "-Dlog4j2.configurationFile=log4j2.properties"]
+        return self.kafka.command(flags, "kafka.Kafka", "server.properties")
 
     def is_ready(self) -> bool:
         """By its own sockets: an answering port might be somebody else's."""

@@ -2,10 +2,8 @@
 
 import base64
 import hashlib
-import logging
 import os
 import shutil
-import subprocess
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,19 +11,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devstack.cache import locked
-from devstack.errors import DevstackError
 from devstack.kafka_jars import kafka_folder, pinned_jars
-from devstack.launch import launch_command
+from devstack.one_off import run_to_end
 
 NODE_ID = 1
-# Quick to start and small; a developer's broker never needs the compilers' or collectors' best.
+# Quick to start and small; a developer's broker never needs the best compiler or collector.
 JVM_FLAGS = (
     *("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xms64m"),
+    # Java 25 stores some of these under wrong names and then warns at every start
+    *("-XX:+UnlockDiagnosticVMOptions", "-XX:-AOTAdapterCaching", "-XX:-AOTStubCaching"),
     *("--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED"),
 )
-FORMAT_TIMEOUT_SECONDS = 120.0
-
-log = logging.getLogger(__name__)
 
 
 class Installation(NamedTuple):
@@ -81,25 +77,14 @@ def _bootstrap_checkpoint(kafka: Installation) -> Path:
 
 
 def _run_storage_tool(kafka: Installation, scratch: Path) -> None:
-    properties = scratch / "server.properties"
-    properties.write_text(
-        f"process.roles=broker,controller\nnode.id={NODE_ID}\nlog.dirs={scratch}/data\n"
+    (scratch / "server.properties").write_text(
+        f"process.roles=broker,controller\nnode.id={NODE_ID}\nlog.dirs=data\n"
         f"controller.quorum.voters={NODE_ID}@127.0.0.1:9093\ncontroller.listener.names=CONTROLLER\n"
         "listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093\n"
         "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
     )
-    arguments = ("format", "--cluster-id", _random_id(), "--config", str(properties))
-    done = subprocess.run(
-        launch_command(kafka.command([], "kafka.tools.StorageTool", *arguments)),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=FORMAT_TIMEOUT_SECONDS,
-        start_new_session=True,
-    )
-    if done.returncode != 0:
-        raise DevstackError(f"Kafka's storage cannot be formatted:\n{done.stdout.strip()[-2000:]}")
+    arguments = ("format", "--cluster-id", _random_id(), "--config", "server.properties")
+    run_to_end(kafka.command([], "kafka.tools.StorageTool", *arguments), scratch)
 
 
 @contextmanager

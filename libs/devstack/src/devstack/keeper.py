@@ -8,8 +8,9 @@ Run as a script (`python -I -S keeper.py`). Orders arrive on stdin, news leave o
 signals are [[number, seconds to wait for the end], ...]:
 
     {"delete": path}                                        at the end, after the server
-    {"start": [command...], "log": path, "at_end": signals}   ->  {"started": pid} or {"failed": text}
-    {"stop": signals}                                         ->  {"exited": return code}
+    {"start": [command...], "folder": to run in, "log": path, "at_end": signals}
+                                                            ->  {"started": pid} or {"failed": text}
+    {"stop": signals}                                       ->  {"exited": return code}
 
 Standard library only, so that it starts within some ten milliseconds.
 """
@@ -24,10 +25,17 @@ import subprocess
 from typing import Any
 
 PARENT_CHECK_SECONDS = 1.0
-# The server shall not depend on what else is set in the user's shell (JAVA_TOOL_OPTIONS, PGOPTIONS ...).
-ENVIRONMENT = ("PATH", "HOME", "TMPDIR")
+PASSED_ON = ("PATH", "HOME", "TMPDIR")
 
 Signals = list[tuple[int, float]]
+
+
+def clean_environment() -> dict[str, str]:
+    """What else is set in the user's shell (JAVA_TOOL_OPTIONS, PGOPTIONS ...) shall make no difference.
+
+    Java reads the names of files by the locale.
+    """
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"LC_ALL": "C.UTF-8"}
 
 
 class Keeper:
@@ -42,18 +50,22 @@ class Keeper:
         match order:
             case {"delete": path}:
                 self.delete = path
-            case {"start": command, "log": log, "at_end": signals}:
+            case {"start": command, "folder": folder, "log": log, "at_end": signals}:
                 self.at_end = signals
-                self.start(command, log)
+                self.start(command, folder, log)
             case {"stop": signals}:
                 self.stop(signals)
 
-    def start(self, command: list[str], log: str) -> None:
-        environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    def start(self, command: list[str], folder: str, log: str) -> None:
         try:
             with open(log, "ab") as output:
                 self.server = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
+                    command,
+                    cwd=folder,
+                    env=clean_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
                 )
         except OSError as error:
             tell(failed=str(error))

@@ -46,9 +46,10 @@ class KeptProcess:
             self._order(delete=str(delete))
 
     def start(self, command: Sequence[str], *, at_end: StopSignals) -> None:
-        """`at_end` is how the keeper stops it when this program ends, or closes it."""
+        """In the folder of its log. `at_end` is how the keeper stops it when this program ends, or closes it."""
         self._log_start = self.log.stat().st_size
-        self._order(start=list(command), log=str(self.log), at_end=_plain(at_end))
+        folder, log = str(self.log.parent), str(self.log)
+        self._order(start=list(command), folder=folder, log=log, at_end=_plain(at_end))
         self.wait_until(lambda: self.pid is not None, 10.0, "was not started by its keeper")
 
     def stop(self, signals: StopSignals) -> None:

@@ -17,11 +17,18 @@ class PortTaken(DevstackError):
     """Somebody else listens there."""
 
 
+def is_free(port: int) -> bool:
+    """Nobody listens on it now."""
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((HOST, port))
+        return True
+    return False
+
+
 def free_port() -> int:
-    """One nobody listens on now. That may change before it is used: be ready to try another."""
+    """One that is free now. That may change before it is used: be ready to try another."""
     for port in random.SystemRandom().sample(CANDIDATES, ATTEMPTS):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, port))
+        if is_free(port):
             return port
     raise DevstackError(f"no free port found between {CANDIDATES.start} and {CANDIDATES.stop}")

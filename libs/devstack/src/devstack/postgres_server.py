@@ -6,20 +6,18 @@ import pwd
 import secrets
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from devstack.databases import Cluster, program
-from devstack.errors import DevstackError
 from devstack.folders import data_folder
 from devstack.kept_process import StopSignals
-from devstack.launch import UNPRIVILEGED_USER, launch_command
+from devstack.launch import UNPRIVILEGED_USER
+from devstack.one_off import run_to_end
 from devstack.ports import HOST
 from devstack.server import Server
 
 SUPERUSER = "postgres"
-INITDB_TIMEOUT_SECONDS = 120.0
 READY_LINE = 7
 """Of postmaster.pid, counted from 0 (miscadmin.h: LOCK_FILE_LINE_PM_STATUS)."""
 
@@ -64,17 +62,7 @@ class PostgresServer(Server, Cluster):
             *("--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
             *(["--no-sync"] if self.temporary else []),
         ]
-        done = subprocess.run(
-            launch_command([program("initdb"), *arguments], unprivileged=True),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=INITDB_TIMEOUT_SECONDS,
-            start_new_session=True,
-        )
-        if done.returncode != 0:
-            raise DevstackError(f"initdb failed:\n{done.stdout.strip()}")
+        run_to_end([program("initdb"), *arguments], self.folder, unprivileged=True)
 
     def command(self) -> list[str]:
         options = [f"--{name}={value}" for name, value in self.settings.items()]

@@ -10,7 +10,7 @@ from devstack.errors import DevstackError
 from devstack.folders import folder_lock
 from devstack.kept_process import KeptProcess, StopSignals
 from devstack.launch import launch_command
-from devstack.ports import HOST, PortTaken, free_port
+from devstack.ports import HOST, PortTaken, free_port, is_free
 
 START_ATTEMPTS = 5
 KILL_TIMEOUT_SECONDS = 10.0
@@ -106,17 +106,23 @@ class Server(ABC):
         return self._process.log_tail()
 
     def _start(self) -> None:
-        """A port that was free a moment ago may be taken now; then on another, unless the user chose it."""
-        for attempts_left in reversed(range(1 if self._fixed_port else START_ATTEMPTS)):
+        """A port that was free a moment ago may be taken now; then on others."""
+        for attempts_left in reversed(range(START_ATTEMPTS)):
             self.ports = [free_port() for _ in range(self.ports_needed)]
             if self._fixed_port is not None:
                 self.ports[0] = self._fixed_port
+                if not is_free(self._fixed_port):
+                    raise self._port_taken()
             try:
                 return self._launch()
             except PortTaken:
                 if not attempts_left:
                     raise
         return None
+
+    def _port_taken(self) -> PortTaken:
+        ports = " and ".join(map(str, self.ports))
+        return PortTaken(f"{self.name} cannot listen on {ports} of {HOST}: already taken")
 
     def _launch(self) -> None:
         command = launch_command(self.command(), unprivileged=self.unprivileged, death_signal=self.death_signal)
@@ -129,8 +135,7 @@ class Server(ABC):
             return self.is_ready()
         tail = self._process.log_tail()
         if "address already in use" in tail.lower():
-            ports = " and ".join(map(str, self.ports))
-            raise PortTaken(f"{self.name} cannot listen on {ports} of {HOST}: already taken")
+            raise self._port_taken()
         raise DevstackError(f"{self.name} ended instead of starting; the end of its log:\n{tail}")
 
     def _signal(self, number: signal.Signals) -> None:
