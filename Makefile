@@ -1,0 +1,46 @@
+# `make` alone prints the targets. Needed: Python 3.11 or newer, and make. Where there is no uv, one comes into .tools/.
+PYTHON ?= python3
+UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+RUN = "$(UV)" run --no-sync
+
+CODE = apps contracts libs scripts services tests
+STATIC_TESTS = contracts/tests tests/checks tests/test_budgets.py
+
+.PHONY: help setup demo dev test check fmt pins upgrade
+
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+setup: $(filter .tools/bin/uv,$(UV)) ## install everything into .venv (the other targets do this by themselves)
+	@"$(UV)" sync --quiet
+
+demo: setup ## start everything, stream a year of real purchases through it, print what came out
+	@$(RUN) kundenclub demo
+
+dev: setup ## run the whole system on fixed local ports until Ctrl-C
+	@$(RUN) kundenclub dev
+
+test: check ## everything CI runs
+	$(RUN) pytest $(STATIC_TESTS:%=--ignore=%)
+
+check: setup ## what needs no server: format, lint, types, imports, contracts, budgets
+	$(RUN) ruff check $(CODE)
+	$(RUN) ruff format --check $(CODE)
+	$(RUN) mypy $(CODE)
+	$(RUN) lint-imports
+	$(RUN) pytest $(STATIC_TESTS)
+
+fmt: setup ## change files: format, and mend what the linter can
+	$(RUN) ruff check --fix $(CODE)
+	$(RUN) ruff format $(CODE)
+
+pins: setup ## write exact versions of new dependencies into pyproject.toml, keep the others
+	$(RUN) python scripts/pin.py --uv "$(UV)"
+
+upgrade: setup ## write the newest version of every dependency into pyproject.toml
+	$(RUN) python scripts/pin.py --uv "$(UV)" --upgrade
+
+.tools/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	$(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.*'
