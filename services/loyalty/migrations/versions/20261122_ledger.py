@@ -12,6 +12,26 @@ depends_on = None
 
 def upgrade() -> None:
     """Create them. The application has no UPDATE or DELETE on the ledger: its rows are only ever added."""
+    _create_account()
+    _create_ledger_entry()
+    _create_purchase_position()
+    _create_purchase_return()
+    _create_voucher()
+    _create_voucher_redemption()
+    role = op.get_bind().dialect.identifier_preparer.quote(context.config.attributes["app_role"])
+    for table, rights in (
+        ("account", "SELECT, INSERT, UPDATE"),
+        ("purchase_position", "SELECT, INSERT, UPDATE"),
+        ("purchase_return", "SELECT, INSERT"),
+        ("ledger_entry", "SELECT, INSERT"),
+        ("voucher", "SELECT, INSERT"),
+        ("voucher_redemption", "SELECT, INSERT"),
+    ):
+        op.execute(f"GRANT {rights} ON {table} TO {role}")
+    op.execute(f"GRANT USAGE ON SEQUENCE voucher_voucher_no_seq TO {role}")
+
+
+def _create_account() -> None:
     op.create_table(
         "account",
         sa.Column("account_no", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -59,6 +79,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("member_id"),
         postgresql_with={"fillfactor": 80},
     )
+
+
+def _create_ledger_entry() -> None:
     op.create_table(
         "ledger_entry",
         sa.Column("account_no", sa.BigInteger(), nullable=False),
@@ -77,6 +100,9 @@ def upgrade() -> None:
         sa.CheckConstraint("points <> 0", name="ledger_entry_changes_the_balance"),
         sa.PrimaryKeyConstraint("account_no", "entry_no"),
     )
+
+
+def _create_purchase_position() -> None:
     op.create_table(
         "purchase_position",
         sa.Column("account_no", sa.BigInteger(), nullable=False),
@@ -92,6 +118,9 @@ def upgrade() -> None:
         sa.Column("posted_points", sa.BigInteger(), nullable=False, comment="sum of its entries"),
         sa.PrimaryKeyConstraint("account_no", "purchase_id"),
     )
+
+
+def _create_purchase_return() -> None:
     op.create_table(
         "purchase_return",
         sa.Column("account_no", sa.BigInteger(), nullable=False),
@@ -104,6 +133,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_no", "return_id"),
     )
     op.create_index("purchase_return_of_purchase", "purchase_return", ["account_no", "purchase_id"], unique=False)
+
+
+def _create_voucher() -> None:
     op.create_table(
         "voucher",
         sa.Column("voucher_no", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -129,6 +161,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("voucher_id"),
     )
     op.create_index("ix_voucher_account_no", "voucher", ["account_no"], unique=False)
+
+
+def _create_voucher_redemption() -> None:
     op.create_table(
         "voucher_redemption",
         sa.Column("voucher_no", sa.BigInteger(), nullable=False),
@@ -137,14 +172,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("voucher_no", "purchase_id"),
     )
     op.create_index("voucher_redemption_one_a_purchase", "voucher_redemption", ["purchase_id"], unique=True)
-    role = op.get_bind().dialect.identifier_preparer.quote(context.config.attributes["app_role"])
-    for table, rights in (
-        ("account", "SELECT, INSERT, UPDATE"),
-        ("purchase_position", "SELECT, INSERT, UPDATE"),
-        ("purchase_return", "SELECT, INSERT"),
-        ("ledger_entry", "SELECT, INSERT"),
-        ("voucher", "SELECT, INSERT"),
-        ("voucher_redemption", "SELECT, INSERT"),
-    ):
-        op.execute(f"GRANT {rights} ON {table} TO {role}")
-    op.execute(f"GRANT USAGE ON SEQUENCE voucher_voucher_no_seq TO {role}")

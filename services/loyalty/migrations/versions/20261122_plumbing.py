@@ -12,6 +12,23 @@ depends_on = None
 
 def upgrade() -> None:
     """Create them; the application may do no more than its code does."""
+    _create_api_key()
+    _create_dead_letter()
+    _create_event_progress()
+    _create_idempotency_key()
+    _create_outbox()
+    role = op.get_bind().dialect.identifier_preparer.quote(context.config.attributes["app_role"])
+    for table, rights in (
+        ("event_progress", "SELECT, INSERT, UPDATE"),
+        ("dead_letter", "SELECT, INSERT, UPDATE"),
+        ("outbox", "SELECT, INSERT, DELETE"),
+        ("api_key", "SELECT, INSERT, UPDATE"),
+        ("idempotency_key", "SELECT, INSERT, DELETE"),
+    ):
+        op.execute(f"GRANT {rights} ON {table} TO {role}")
+
+
+def _create_api_key() -> None:
     op.create_table(
         "api_key",
         sa.Column("key_id", sa.Text(), nullable=False),
@@ -22,6 +39,9 @@ def upgrade() -> None:
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("key_id"),
     )
+
+
+def _create_dead_letter() -> None:
     op.create_table(
         "dead_letter",
         sa.Column("dead_letter_id", sa.BigInteger(), sa.Identity(always=True, cache=1), nullable=False),
@@ -43,6 +63,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("dead_letter_id"),
         sa.UniqueConstraint("topic", "partition", "record_offset", name="dead_letter_record_key"),
     )
+
+
+def _create_event_progress() -> None:
     op.create_table(
         "event_progress",
         sa.Column("topic", sa.Text(), nullable=False),
@@ -53,6 +76,9 @@ def upgrade() -> None:
         sa.Column("paused_reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("topic", "partition"),
     )
+
+
+def _create_idempotency_key() -> None:
     op.create_table(
         "idempotency_key",
         sa.Column("caller", sa.Text(), nullable=False),
@@ -64,6 +90,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("caller", "key"),
     )
     op.create_index("idempotency_key_created_at", "idempotency_key", ["created_at"], unique=False)
+
+
+def _create_outbox() -> None:
     op.create_table(
         "outbox",
         sa.Column("outbox_id", sa.BigInteger(), sa.Identity(always=True, cache=1), nullable=False),
@@ -72,12 +101,3 @@ def upgrade() -> None:
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("outbox_id"),
     )
-    role = op.get_bind().dialect.identifier_preparer.quote(context.config.attributes["app_role"])
-    for table, rights in (
-        ("event_progress", "SELECT, INSERT, UPDATE"),
-        ("dead_letter", "SELECT, INSERT, UPDATE"),
-        ("outbox", "SELECT, INSERT, DELETE"),
-        ("api_key", "SELECT, INSERT, UPDATE"),
-        ("idempotency_key", "SELECT, INSERT, DELETE"),
-    ):
-        op.execute(f"GRANT {rights} ON {table} TO {role}")

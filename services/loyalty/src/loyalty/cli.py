@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 import typer
 from aiokafka.errors import KafkaError
+from alembic.util import CommandError
 from eventing.cli import dead_letters_app, partitions_app
 from eventing.database import connect
 from eventing.logs import configure_logging
@@ -23,7 +24,12 @@ from webapi.keys import keys_app
 from loyalty import migrate as migrations
 from loyalty.settings import ApiSettings, LoyaltySettings, MigrationSettings, WorkerSettings
 
-app = typer.Typer(no_args_is_help=True, help="Points, ledger, rewards and vouchers.", pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Points, ledger, rewards and vouchers.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
 Result = TypeVar("Result")
 
@@ -153,8 +159,8 @@ def _explained() -> Iterator[None]:
         asyncpg.PostgresError,
         asyncpg.InterfaceError,
         SQLAlchemyError,
+        CommandError,
         KafkaError,
-        ProgrammeError,
     ) as error:
         raise _refused(f"{type(error).__name__}: {error}".strip().splitlines()[0]) from None
 
