@@ -21,18 +21,14 @@ class Voucher(Model):
     code: str
 
 
-router = APIRouter(dependencies=[require("vouchers:read")])
+router = APIRouter(prefix="/v1", dependencies=[require("vouchers:read")])
 
 
-@router.post("/v1/owners/{owner_id}/checks")
+@router.post("/owners/{owner_id}/checks")
 async def check(owner_id: str, voucher: Voucher, hint: str = "") -> str:
     if hint == "fail":
         raise RuntimeError("no luck")
     return "checked"
-
-
-nested = APIRouter()
-nested.include_router(router, prefix="/v2")
 
 
 @pytest.fixture
@@ -45,7 +41,7 @@ def lines() -> Any:
 async def client(
     build: Callable[..., FastAPI], connection: asyncpg.Connection, lines: list[EventDict]
 ) -> AsyncIterator[httpx.AsyncClient]:
-    async with testing.running(build(router, nested, development=True)) as client:
+    async with testing.running(build(router, development=True)) as client:
         client.headers.update(await testing.credential(connection, "vouchers:read", client="till"))
         lines.clear()
         yield client
@@ -85,8 +81,10 @@ async def test_a_refused_request_is_logged_with_its_problem(
 async def test_an_unforeseen_error_is_logged_with_its_trace(client: httpx.AsyncClient, lines: list[EventDict]) -> None:
     answer = await client.post("/v1/owners/a/checks?hint=fail", json={"code": SECRET})
     failed, request = lines
-    assert (failed["event"], failed["log_level"], failed["exc_info"]) == ("request failed", "error", True)
-    assert (request["status"], request["problem"]) == (500, "internal")
+    assert (failed["event"], failed["log_level"]) == ("request failed", "error")
+    assert 'raise RuntimeError("no luck")' in failed["exception"]
+    assert SECRET not in failed["exception"]
+    assert (request["status"], request["problem"], request["log_level"]) == (500, "internal", "warning")
     assert failed["request_id"] == request["request_id"] == answer.json()["request_id"]
 
 
@@ -113,7 +111,6 @@ def counted(method: str, route: str, status: int) -> float:
     ("method", "path", "label", "route", "status"),
     [
         ("POST", "/v1/owners/a/checks", "POST", ROUTE, 200),
-        ("POST", "/v2/v1/owners/a/checks", "POST", "/v2" + ROUTE, 200),
         ("GET", "/v1/owners/a/checks", "GET", ROUTE, 405),
         ("GET", "/v1/nothing", "GET", NO_ROUTE, 404),
         ("BREW", "/v1/nothing", "(other)", NO_ROUTE, 404),

@@ -1,3 +1,4 @@
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
@@ -89,6 +90,7 @@ async def test_a_raised_problem_with_its_extensions(client: httpx.AsyncClient) -
         ("/v1/orders/a", {"lines": [{"sku": "a", "amount": "1"}]}, "body", "#/lines/0/amount"),
         ("/v1/orders/a", {"lines": [{"sku": "a"}]}, "body", "#/lines/0/amount"),
         ("/v1/orders/a", {**ORDER, "a/b~c": 1}, "body", "#/a~1b~0c"),
+        ("/v1/orders/a", {**ORDER, "\ud800": 1}, "body", "#"),
         ("/v1/orders/a", [], "body", "#"),
         ("/v1/orders/a", None, "body", "#"),
         ("/v1/orders/A", ORDER, "path", "#/order_id"),
@@ -98,7 +100,8 @@ async def test_a_raised_problem_with_its_extensions(client: httpx.AsyncClient) -
 async def test_malformed_names_the_field(
     client: httpx.AsyncClient, path: str, body: Any, place: str, pointer: str
 ) -> None:
-    response = await client.post(path, json=body)
+    content = json.dumps(body)
+    response = await client.post(path, content=content, headers={"content-type": "application/json"})
     [error] = problem_of(response, 422, "malformed")["errors"]
     assert (error["in"], error["pointer"]) == (place, pointer)
 

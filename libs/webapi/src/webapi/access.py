@@ -6,6 +6,7 @@ Recorded is the route's template, never the path, query, headers or body: those 
 import re
 import secrets
 import time
+import traceback
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -66,8 +67,10 @@ class AccessMiddleware:
         started = time.perf_counter()
         try:
             await self._app(scope, receive, send_marked)
-        except Exception:
-            log.exception("request failed", request_id=request.state.request_id, route=_route(scope))
+        except Exception as error:
+            # Formatted here: a renderer might add the values of local variables, and those are what nobody may log.
+            trace = "".join(traceback.format_exception(error))
+            log.error("request failed", request_id=request.state.request_id, route=_route(scope), exception=trace)
             if status:  # too late to say anything else: let the server cut the connection
                 raise
             problem = Internal("the error was recorded; name the request_id when you report it")
@@ -90,7 +93,8 @@ class AccessMiddleware:
         if request.url.path in self._quiet:
             return
         caller = getattr(request.state, "caller", None)
-        log.info(
+        tell = log.warning if status >= 500 else log.info
+        tell(
             "request",
             method=method,
             route=route,

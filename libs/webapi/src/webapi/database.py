@@ -34,9 +34,10 @@ TRANSIENT = (
     asyncpg.TransactionRollbackError,  # deadlock, serialization failure
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    TimeoutError,  # asyncpg's own, when the server has fallen silent
 )
-LOST = (*TRANSIENT, asyncpg.InterfaceError, OSError, TimeoutError)
-UNSTORABLE = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
+# Getting and giving back a connection: no statement of ours is involved, so whatever it is, the way is at fault.
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Database:
@@ -72,10 +73,12 @@ class Database:
         except TRANSIENT as error:
             raise Unavailable("the database could not do it just now") from error
         except asyncpg.InterfaceError as error:
-            if not connection.is_closed():
+            if not _is_lost(connection):
                 raise
             raise Unavailable("the database connection was lost") from error
-        except UNSTORABLE as error:
+        except asyncpg.DataError as error:
+            if not _is_unstorable_text(error):
+                raise
             raise Malformed("a text holds a character that cannot be stored") from error
         finally:
             # What happened is settled by now; a connection that breaks only here is the pool's to replace.
@@ -118,6 +121,19 @@ class Database:
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
+
+
+def _is_lost(connection: Connection) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has already taken back what broke
+        return True
+
+
+def _is_unstorable_text(error: asyncpg.DataError) -> bool:
+    """NUL and half a surrogate pair: legal in JSON, unknown to PostgreSQL."""
+    refused = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
+    return isinstance(error, refused) or isinstance(error.__cause__, UnicodeEncodeError)
 
 
 def database_of(request: Request) -> Database:

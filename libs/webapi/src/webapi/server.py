@@ -19,7 +19,7 @@ KEEP_ALIVE_SECONDS = 30
 def serve(app: FastAPI, host: str, port: int, metrics_port: int) -> None:
     """Serve `app` and, on a port of their own, its metrics, until SIGTERM or SIGINT; then exit with status 0.
 
-    Running requests get SHUTDOWN_SECONDS to finish. A port that is taken is one line in the log and exit status 1.
+    Running requests get SHUTDOWN_SECONDS to finish. A port that is taken is one line in the log and a failure.
     """
     try:
         metrics, metrics_thread = start_http_server(metrics_port, host)

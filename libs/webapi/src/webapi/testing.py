@@ -40,7 +40,7 @@ async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 async def wait_for(condition: Callable[[], Awaitable[bool]], timeout: float = READY_SECONDS) -> None:
     """Return when `condition` holds. Raises TimeoutError after `timeout` seconds."""
     async with asyncio.timeout(timeout):
-        while not await condition():  # noqa: ASYNC110  # what is waited for cannot notify us
+        while not await condition():  # what is waited for cannot notify us
             await asyncio.sleep(POLL_SECONDS)
 
 
