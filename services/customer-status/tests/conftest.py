@@ -1,6 +1,6 @@
 """A migrated database of its own for each test, the programme as the repository ships it, and events to feed."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from eventing.outbox import unpack
 from eventing.records import Message, Record
 from eventing.subscription import Decoded
 from eventing.transaction import Transaction
-from programme.facts import PURCHASE_COMPLETED, PURCHASE_RETURNED
+from programme.facts import PURCHASE_COMPLETED, PURCHASE_RETURNED, Purchase, Return, accept
 from programme.instants import parse_instant
 from programme.terms import Programme, load_programme
 
@@ -123,3 +123,19 @@ class Feed:
 @pytest.fixture
 def feed(conn: asyncpg.Connection, programme: Programme) -> Feed:
     return Feed(conn, programme)
+
+
+@pytest.fixture(scope="session")
+def facts_of() -> Callable[[Iterable[Record]], list[Purchase | Return]]:
+    """The purchases and returns among records, as the rules accept them, without any of this service's code."""
+
+    def facts_of(records: Iterable[Record]) -> list[Purchase | Return]:
+        shopping = [record for record in records if record.topic == PURCHASES_TOPIC]
+        types = [dict(record.headers)["ce_type"].decode() for record in shopping]
+        facts = [
+            accept(event_type, record.value or b"", record.key, record.timestamp_us)
+            for event_type, record in zip(types, shopping, strict=True)
+        ]
+        return [fact for fact in facts if fact is not None]
+
+    return facts_of

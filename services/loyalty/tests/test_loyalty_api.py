@@ -103,6 +103,19 @@ async def test_the_same_idempotency_key_gives_the_same_voucher(api: AsyncClient,
     assert await conn.fetchval("SELECT count(*) FROM voucher") == 1
 
 
+async def test_no_table_holds_a_voucher_code(api: AsyncClient, conn: asyncpg.Connection) -> None:
+    await give_points(conn, api, "M1", 500)
+    code = (await spend(api, "M1", "order-1")).json()["code"]
+    tables = await conn.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    for [table] in tables:
+        if table == "alembic_version":
+            continue
+        for row in await conn.fetch(f'SELECT * FROM "{table}"'):
+            text = "".join(value.decode("latin-1") if isinstance(value, bytes) else str(value) for value in row)
+            assert code not in text, table
+            assert code.replace("-", "") not in text, table
+
+
 async def test_parallel_redeems_of_700_points_issue_one_voucher(api: AsyncClient, conn: asyncpg.Connection) -> None:
     await give_points(conn, api, "M1", 700)
     answers: list[Response] = []

@@ -93,7 +93,18 @@ def idempotent(*scopes: str) -> Any:
 
 
 class IdempotentRoute(APIRoute):
-    """Remembers the success of a claimed request before its transaction commits, or repeats the remembered one."""
+    """Remembers the success of a claimed request before its transaction commits, or repeats the remembered one.
+
+    A subclass keeps secrets out of the table: `abridge` takes them out of what is stored, `complete` puts them back.
+    """
+
+    def abridge(self, body: bytes) -> bytes:
+        """What is stored of a successful answer's body."""
+        return body
+
+    async def complete(self, request: Request, connection: Connection, body: bytes) -> bytes:
+        """The body to answer with again, of what `abridge` left of it."""
+        return body
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -105,7 +116,7 @@ class IdempotentRoute(APIRoute):
                 return replay.response
             claim: _Claim | None = getattr(request.state, "idempotency_claim", None)
             if claim is not None and 200 <= response.status_code < 300:
-                await _remember(claim, response)
+                await _remember(claim, response.status_code, self.abridge(bytes(response.body)))
             return response
 
         return handle_once
@@ -149,8 +160,11 @@ async def _claim(request: Request, connection: Connection, caller: Caller, key: 
         return
     if row["request_hash"] != claim.request_hash:
         raise KeyReused("use a new key for a new request")
-    media_type = "application/json" if row["body"] else None
-    raise _Replay(Response(row["body"], row["status"], headers={REPLAYED: "true"}, media_type=media_type))
+    route = request.scope["route"]
+    assert isinstance(route, IdempotentRoute), "refuse_forgetful_routes lets no other through"
+    body = await route.complete(request, connection, row["body"])
+    media_type = "application/json" if body else None
+    raise _Replay(Response(body, row["status"], headers={REPLAYED: "true"}, media_type=media_type))
 
 
 async def _request_hash(request: Request) -> bytes:
@@ -164,12 +178,12 @@ def _lock_number(claim: _Claim) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-async def _remember(claim: _Claim, response: Response) -> None:
+async def _remember(claim: _Claim, status: int, body: bytes) -> None:
     await claim.connection.execute(
         "INSERT INTO idempotency_key (caller, key, request_hash, status, body) VALUES ($1, $2, $3, $4, $5)",
         claim.caller,
         claim.key,
         claim.request_hash,
-        response.status_code,
-        bytes(response.body),
+        status,
+        body,
     )

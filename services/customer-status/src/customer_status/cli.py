@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 import typer
 from aiokafka.errors import KafkaError
+from alembic.util import CommandError
 from eventing.cli import dead_letters_app, partitions_app
 from eventing.database import close, connect
 from eventing.kafka import KafkaConfig
@@ -124,8 +125,13 @@ async def _database() -> AsyncIterator[asyncpg.Connection]:
 
 
 def _programme() -> Programme:
-    with _explained():
-        return load_programme(load_settings(ContractsSettings).dir / "programme.toml")
+    file = load_settings(ContractsSettings).dir / "programme.toml"
+    try:
+        return load_programme(file)
+    except OSError as error:
+        raise _refused(f"CONTRACTS_DIR: {file}: {error.strerror}") from None
+    except ProgrammeError as error:
+        raise _refused(f"{file}: {error}") from None
 
 
 def _instant(text: str) -> int:
@@ -150,16 +156,19 @@ def _explained() -> Iterator[None]:
     """What an operator can mend is one line and exit status 1, never a stack trace."""
     try:
         yield
-    except (
-        OSError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        SQLAlchemyError,
-        KafkaError,
-        ProgrammeError,
-    ) as error:
-        typer.echo(f"{type(error).__name__}: {error}".strip().splitlines()[0], err=True)
-        raise typer.Exit(1) from None
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
+        raise _refused(_first_line(error)) from None
+    except (SQLAlchemyError, CommandError) as error:
+        raise _refused(f"migration failed: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _refused(line: str) -> typer.Exit:
+    typer.echo(line, err=True)
+    return typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ async def verify(conn: Connection, programme: Programme, read_ends: ReadEnds | N
     """
     report = Report("customer-status")
     async with conn.transaction(isolation="repeatable_read", readonly=True):
+        await store.allow_long_statements(conn)
         async for histories in store.histories(conn):
             for history in histories:
                 _check_member(report, programme, history)

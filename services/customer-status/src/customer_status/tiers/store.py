@@ -31,19 +31,21 @@ _INSERT_MISSING = """
     WHERE NOT EXISTS (SELECT FROM member WHERE member.member_id = wanted.member_id)
     ORDER BY wanted.member_id COLLATE "C"
     ON CONFLICT (member_id) DO NOTHING"""
-_LOCK = "SELECT account_no, member_id FROM member WHERE member_id = ANY ($1::text[]) ORDER BY member_id FOR UPDATE"
+_LOCK = """
+    SELECT account_no, member_id FROM member WHERE member_id = ANY ($1::text[])
+    ORDER BY member_id COLLATE "C" FOR UPDATE"""
 _SELECT_MEMBERS = f"SELECT {', '.join(MEMBER_COLUMNS)} FROM member"
 _SELECT_PURCHASES = f"SELECT {', '.join(PURCHASE_COLUMNS)} FROM purchase"
 _SELECT_RETURNS = f"SELECT {', '.join(RETURN_COLUMNS)} FROM purchase_return"
 _WANTED = "JOIN unnest($1::bigint[], $2::text[]) AS wanted (account_no, {0}) USING (account_no, {0})"
 
 
-async def lock_members(conn: Connection, member_ids: Collection[str]) -> dict[str, int]:
+async def lock_members(conn: Connection, member_ids: Iterable[str]) -> dict[str, int]:
     """Lock the members' rows, created if absent, always in the same order; returns their account numbers.
 
-    Ascending order of bytes keeps two transactions from waiting for each other in a circle.
+    The order of bytes, stated in both statements, keeps two transactions from waiting for each other in a circle.
     """
-    wanted = sorted(set(member_ids))
+    wanted = list(dict.fromkeys(member_ids))
     await conn.execute(_INSERT_MISSING, wanted)
     return {row["member_id"]: row["account_no"] for row in await conn.fetch(_LOCK, wanted)}
 

@@ -1,8 +1,9 @@
 """Rewards and vouchers over HTTP. Codes are secrets: they travel in bodies, never in a URL."""
 
+import json
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from programme.instants import to_datetime
 from pydantic import Field
 from webapi.auth import Caller, require
@@ -23,10 +24,30 @@ from loyalty.errors import (
     VoucherNotFound,
 )
 from loyalty.parameters import CentsByClass, MemberId, Now, PurchaseId, TheProgramme, TheVouchers
+from loyalty.points.store import Connection
 from loyalty.vouchers.codes import grouped
 from loyalty.vouchers.domain import Voucher, VoucherState
+from loyalty.vouchers.service import Vouchers
+from loyalty.vouchers.store import find_voucher
 
-router = APIRouter(tags=["vouchers"], route_class=IdempotentRoute)
+
+class CodelessRoute(IdempotentRoute):
+    """Remembers issued vouchers without their codes, which are derived again: a stolen table holds none."""
+
+    def abridge(self, body: bytes) -> bytes:
+        """The answer with an empty `code`."""
+        return json.dumps(json.loads(body) | {"code": ""}).encode()
+
+    async def complete(self, request: Request, connection: Connection, body: bytes) -> bytes:
+        """The answer with the voucher's code."""
+        answer = json.loads(body)
+        vouchers: Vouchers = request.app.state.vouchers
+        voucher = await find_voucher(connection, answer["voucher_id"])
+        assert voucher is not None, "an answer is remembered in the transaction that stores its voucher"
+        return json.dumps(answer | {"code": grouped(vouchers.code_of(voucher))}).encode()
+
+
+router = APIRouter(tags=["vouchers"], route_class=CodelessRoute)
 
 Code = Annotated[str, Field(min_length=1, max_length=64, description="As printed, hyphens and case do not matter")]
 
