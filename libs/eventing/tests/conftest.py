@@ -1,4 +1,4 @@
-"""A service small enough to see through (`receiver.py`), with its database, topics and processes."""
+"""A service small enough to see through (`support/receiver.py`), with its database, topics and processes."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from eventing.topics import TopicSpec, apply_topics
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-sys.path.append(str(Path(__file__).parent))  # for receiver.py and stage.py
+sys.path.append(str(Path(__file__).with_name("support")))
 
 from stage import MakeTopic, ReceiverProcess, StartReceiver, Topic
 

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 import asyncpg
+from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from eventing import dead_letters, progress
 from eventing.kafka import KafkaConfig
 from eventing.records import Message, Partition, Record
@@ -11,7 +13,7 @@ from eventing.subscription import Decoded, Subscription
 from eventing.testing import wait_until
 from eventing.transaction import Transaction
 from receiver import decode_number, store, subscription_for
-from stage import MakeTopic, Topic, assert_exactly, running, until_stored
+from stage import MakeTopic, Topic, assert_exactly, numbers, running, until_stored
 
 
 async def test_a_rebalance_in_mid_batch_repeats_nothing(
@@ -178,8 +180,48 @@ async def _commit_the_end(topic: Topic) -> None:
     from eventing.log_ends import read_end_offsets
 
     ends = await read_end_offsets(topic.kafka, [topic.name])
-    client = AIOKafkaConsumer(**topic.kafka.client_options("test"), group_id="receiver", enable_auto_commit=False)
+    client = AIOKafkaConsumer(**topic.kafka.client_options("test"), group_id=topic.name, enable_auto_commit=False)
     client.assign([TopicPartition(*partition) for partition in ends])
     await client.start()
     await client.commit({TopicPartition(*partition): end for partition, end in ends.items()})
     await client.stop()
+
+
+async def test_a_record_the_client_cannot_read_pauses_only_its_partition(
+    make_topic: MakeTopic, kafka: KafkaConfig, database_url: str, conn: asyncpg.Connection
+) -> None:
+    topic = await make_topic(partitions=2)
+    await topic.publish([_in(topic, 0, 1)])
+    await _publish_unreadable(topic, partition=0)
+    await topic.publish(_in(topic, 1, number) for number in range(2, 102))
+    async with running(kafka, database_url, subscription_for(topic.name), batch_size=10):
+        await until_stored(conn, 100)
+
+        async def paused() -> bool:
+            return (await progress.load_all(conn))[0].paused_at is not None
+
+        await wait_until(paused)
+        await topic.publish([_in(topic, 1, 102)])
+        await until_stored(conn, 101 + len(set(await numbers(conn)) & {1}))
+    assert set(await numbers(conn)) | {1} == set(range(1, 103))
+    assert "UnicodeDecodeError" in ((await progress.load_all(conn))[0].paused_reason or "")
+
+
+def _in(topic: Topic, partition: int, number: int) -> Record:
+    """Without a key, so it goes to that partition."""
+    return Record(topic.name, partition, 0, 0, None, b"%d" % number, topic.number(number).headers)
+
+
+async def _publish_unreadable(topic: Topic, *, partition: int) -> None:
+    """A header name that is no UTF-8, as a producer in C may write it; aiokafka's own refuses to."""
+
+    class Latin1(str):
+        def encode(self, *_: object) -> bytes:
+            return b"\xff\xfe"
+
+    async with AIOKafkaProducer(**topic.kafka.client_options("test"), acks="all") as producer:
+        batch = producer.create_batch()
+        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, -1, 1_000)
+        batch.append(timestamp=0, key=b"k0", value=b"1", headers=[(Latin1("name"), b"")])
+        batch.close()
+        await (await producer.send_batch(batch, topic.name, partition=partition))

@@ -1,10 +1,12 @@
 """${message}"""
 
 from alembic import op
+from eventing.migrations import app_role
 
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
+revision = "${up_revision}"
+down_revision = "${down_revision}"
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else "raise NotImplementedError"}
+    """Say why."""
+    ${upgrades if upgrades else "pass"}

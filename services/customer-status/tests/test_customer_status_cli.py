@@ -90,7 +90,7 @@ def test_missing_settings_are_one_clear_line_each(run: Run, command: str) -> Non
 def test_contracts_that_are_not_there_are_told(run: Run) -> None:
     done = run("state", CONTRACTS_DIR="elsewhere", DATABASE_URL="postgresql://x")
     assert (done.status, done.output) == (1, "")
-    assert done.errors == "CONTRACTS_DIR: elsewhere/programme.toml: No such file or directory\n"
+    assert done.errors == "elsewhere/programme.toml: No such file or directory\n"
 
 
 def test_the_console_script_is_there() -> None:

@@ -1,38 +1,15 @@
-"""Run by Alembic: migrates as the owner, one transaction a migration, and never queues behind a long lock."""
+"""Alembic's entry: see eventing.migrations."""
 
-import asyncio
-
-from alembic import context
+from eventing.migrations import run_environment
+from eventing.settings import load_settings
 from loyalty.schema import metadata
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
-
-LOCK_TIMEOUT = "5s"
+from loyalty.settings import MigrationSettings
 
 
-def migrate(connection: Connection) -> None:
-    """Run what is missing; give up rather than let everyone else queue behind a migration that waits."""
-    connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
-    connection.commit()
-    context.configure(
-        connection=connection,
-        target_metadata=metadata,
-        transaction_per_migration=True,
-        compare_type=True,
-        compare_server_default=True,
-    )
-    with context.begin_transaction():
-        context.run_migrations()
+def by_hand() -> tuple[str, str]:
+    """The addresses in the environment, for the `alembic` command."""
+    settings = load_settings(MigrationSettings)
+    return settings.migrations_database_url, settings.database_url
 
 
-async def run(owner_url: str) -> None:
-    """Migrate over a connection of the owner's."""
-    url = owner_url.replace("postgresql://", "postgresql+asyncpg://", 1)
-    engine = create_async_engine(url, poolclass=NullPool)
-    async with engine.connect() as connection:
-        await connection.run_sync(migrate)
-    await engine.dispose()
-
-
-asyncio.run(run(context.config.attributes["owner_url"]))
+run_environment(metadata, by_hand)

@@ -1,12 +1,10 @@
 """${message}"""
 
-import sqlalchemy as sa
-from alembic import context, op
+from alembic import op
+from eventing.migrations import app_role
 
 revision = "${up_revision}"
 down_revision = "${down_revision}"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -2,8 +2,9 @@
 
 from alembic import command
 from devstack import ServiceDatabase
-from loyalty.migrate import alembic_config, role_of
+from eventing.migrations import alembic_config
+from loyalty.migrate import SCRIPTS
 
 
 def test_models_and_migrations_agree(database: ServiceDatabase) -> None:
-    command.check(alembic_config(database.owner_url, role_of(database.app_url)))
+    command.check(alembic_config(SCRIPTS, database.owner_url, database.app_url))

@@ -1,6 +1,7 @@
 """Waiting before doing something again, as a value."""
 
 import asyncio
+import contextlib
 import random
 from dataclasses import dataclass
 
@@ -19,3 +20,10 @@ class Backoff:
     async def wait(self, attempt: int) -> None:
         """Waits that long."""
         await asyncio.sleep(self.delay_s(attempt))
+
+
+async def is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    """Waits for `event`, but not longer than that; says whether it is set."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout_s)
+    return event.is_set()

@@ -6,7 +6,8 @@ fails becomes a dead letter, and too many of those in a row pause their partitio
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -179,10 +180,12 @@ class Poster:
 
 def _count(topic: str, items: Sequence[Item], refusals: Sequence[Refusal]) -> None:
     refused = {(refusal.record.partition, refusal.record.offset) for refusal in refusals}
-    for item in items:
-        if isinstance(item.judged, Skipped):
-            outcome = item.judged.outcome
-        else:
-            key = (item.record.partition, item.record.offset)
-            outcome = "dead_letter" if key in refused else "applied"
-        metrics.EVENTS.labels(topic, outcome).inc()
+    outcomes = Counter(_outcome(item, refused) for item in items)
+    for outcome, count in outcomes.items():
+        metrics.EVENTS.labels(topic, outcome).inc(count)
+
+
+def _outcome(item: Item, refused: Container[tuple[int, int]]) -> str:
+    if isinstance(item.judged, Skipped):
+        return item.judged.outcome
+    return "dead_letter" if (item.record.partition, item.record.offset) in refused else "applied"

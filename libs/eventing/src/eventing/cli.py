@@ -1,32 +1,26 @@
 """The operators' commands every service mounts: `dead-letters`, `partitions`, and `topics`."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final, TypeVar
 
 import asyncpg
 import typer
-from aiokafka.errors import KafkaError
 
 from eventing import dead_letters, progress
-from eventing.database import close
+from eventing.commands import OpenDatabase, Refused, opened, refused, run
 from eventing.dead_letters import DeadLetter
-from eventing.kafka import KafkaConfig, open_producer, send
+from eventing.kafka import KafkaConfig, open_producer
+from eventing.publishing import publish
 from eventing.records import Partition
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
 from eventing.topics import apply_topics, load_topics
 
-OpenDatabase = Callable[[], Awaitable[asyncpg.Connection]]
 Ids = Annotated[list[int] | None, typer.Argument(metavar="ID...", help="Numbers of dead letters.")]
 Reason = Annotated[str | None, typer.Option(help="All open ones with this reason instead of single numbers.")]
 R = TypeVar("R")
 
 _MOST: Final = 1000
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
-
-
-class Refused(Exception):
-    """The command cannot be done as it was given."""
 
 
 def dead_letters_app(open_database: OpenDatabase, kafka: Callable[[], KafkaConfig]) -> typer.Typer:
@@ -46,7 +40,7 @@ def dead_letters_app(open_database: OpenDatabase, kafka: Callable[[], KafkaConfi
         """Show one with its headers and its bytes."""
         letter = _run(open_database, lambda conn: dead_letters.get(conn, dead_letter_id))
         if letter is None:
-            raise _fail(f"there is no dead letter {dead_letter_id}")
+            raise refused(f"there is no dead letter {dead_letter_id}")
         typer.echo(_full(letter))
 
     @app.command()
@@ -88,7 +82,7 @@ def partitions_app(open_database: OpenDatabase) -> typer.Typer:
     def resume(topic: str, partition: int) -> None:
         """Let a paused partition go on; workers notice within seconds."""
         if not _run(open_database, lambda conn: progress.resume(conn, Partition(topic, partition))):
-            raise _fail(f"{topic}[{partition}] is not paused")
+            raise refused(f"{topic}[{partition}] is not paused")
         typer.echo(f"{topic}[{partition}] resumed")
 
     return app
@@ -107,7 +101,7 @@ def apply_(replication_factor: Annotated[int, typer.Option(help="-1: the broker'
     """Create the topics that are missing and report how the others differ; exits with 1 if one does."""
     kafka, contracts = load_settings(KafkaSettings).config(), load_settings(ContractsSettings)
     specs = load_topics(contracts.dir / "topics")
-    created, findings = _clearly(apply_topics(kafka, specs, replication_factor=replication_factor))
+    created, findings = run(apply_topics(kafka, specs, replication_factor=replication_factor))
     for topic in created:
         typer.echo(f"{topic}: created")
     for finding in findings:
@@ -117,9 +111,7 @@ def apply_(replication_factor: Annotated[int, typer.Option(help="-1: the broker'
 
 async def _retry(conn: asyncpg.Connection, kafka: KafkaConfig, letters: list[DeadLetter]) -> int:
     async with open_producer(kafka, "dead-letters") as producer:
-        records = [letter.record for letter in letters]
-        # A record without a key goes where it was; one with a key where its key belongs.
-        await asyncio.gather(*[await send(producer, r, r.partition if r.key is None else None) for r in records])
+        await publish(producer, [letter.record for letter in letters])
     # Marked only now: to be published twice is harmless, to be marked and never published is not.
     return await dead_letters.decide(conn, [letter.dead_letter_id for letter in letters], "retried")
 
@@ -137,26 +129,10 @@ async def _chosen(conn: asyncpg.Connection, ids: list[int] | None, reason: str |
 
 def _run(open_database: OpenDatabase, work: Callable[[asyncpg.Connection], Coroutine[Any, Any, R]]) -> R:
     async def with_connection() -> R:
-        conn = await open_database()
-        try:
+        async with opened(open_database) as conn:
             return await work(conn)
-        finally:
-            await close(conn)
 
-    return _clearly(with_connection())
-
-
-def _fail(text: str) -> typer.Exit:
-    typer.echo(text, err=True)
-    return typer.Exit(1)
-
-
-def _clearly(work: Coroutine[Any, Any, R]) -> R:
-    """The result, or one line about what went wrong and exit status 1."""
-    try:
-        return asyncio.run(work)
-    except (Refused, KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise _fail(str(error) or repr(error)) from None
+    return run(with_connection())
 
 
 def _line(letter: DeadLetter) -> str:

@@ -9,15 +9,26 @@ has chosen the offset it was read from: every change of the assignment, and ever
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import CorruptRecordException, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from eventing.failures import WorkerStopped
 from eventing.kafka import KafkaConfig, stop_client
 from eventing.records import Partition, Record
+
+_UNREADABLE: Final = (UnicodeDecodeError, CorruptRecordException)
+
+
+class UnreadableRecord(Exception):
+    """A record whose bytes the client cannot parse; it would raise at the same place for ever."""
+
+    def __init__(self, partition: Partition, offset: int, error: Exception) -> None:
+        super().__init__(f"no record can be read at or soon after offset {offset}: {error!r}")
+        self.partition = partition
 
 
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -97,13 +108,17 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     async def poll(self, max_records: int, timeout_s: float) -> list[Record]:
         """Records in log order per partition, none if there are none yet or the generation changed meanwhile.
 
-        Raises KafkaError if the client is broken, WorkerStopped if the log no longer has an offset asked for.
+        Raises KafkaError if the client is broken, WorkerStopped if the log no longer has an offset asked for,
+        UnreadableRecord if one partition cannot be read on. After that, `start_at` is needed.
         """
         generation, self._polling = self.generation, True
         try:
             fetched = await self._client.getmany(timeout_ms=round(timeout_s * 1000), max_records=max_records)
         except NoOffsetForPartitionError:
             fetched = {}  # the client looked for a committed offset before `start_at` was called
+        except _UNREADABLE:
+            await self._find_unreadable()
+            raise
         except OffsetOutOfRangeError as out_of_range:
             if generation == self.generation:
                 await self._explain_out_of_range(out_of_range)
@@ -117,6 +132,15 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             for tp, records in fetched.items()
             for r in records
         ]
+
+    async def _find_unreadable(self) -> None:
+        """Asks partition by partition, for the client does not say where it failed. What is read here is dropped."""
+        for tp in sorted(self._client.assignment() - self._client.paused()):
+            try:
+                await self._client.getmany(tp, timeout_ms=500)
+            except _UNREADABLE as error:
+                offset = await self._client.position(tp)
+                raise UnreadableRecord(Partition(tp.topic, tp.partition), offset, error) from error
 
     async def _explain_out_of_range(self, error: OffsetOutOfRangeError) -> None:
         """Raises WorkerStopped if the log really begins later or ends earlier; otherwise a new consumer may help."""

@@ -1,7 +1,7 @@
 """CloudEvents 1.0 over Kafka: binary mode written, binary and structured mode read."""
 
+import os
 import time
-import uuid
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -12,7 +12,6 @@ from eventing.records import Message, Record
 
 MAX_VALUE_BYTES: Final = 1024 * 1024
 _STRUCTURED: Final = b"application/cloudevents+json"
-_REQUIRED: Final = ("ce_id", "ce_type", "ce_source")
 
 
 class Event(NamedTuple):
@@ -50,11 +49,11 @@ def read_event(record: Record) -> Event:
 
 
 def _read_binary(record: Record, value: bytes, headers: dict[str, bytes]) -> Event:
-    version = headers.get("ce_specversion")
-    if version != b"1.0":
+    if headers.get("ce_specversion") != b"1.0":
         raise Invalid("not_a_cloudevent", "header ce_specversion is missing or not 1.0")
     try:
-        event_id, event_type, source = (headers[name].decode() for name in _REQUIRED)
+        event_id, event_type = headers["ce_id"].decode(), headers["ce_type"].decode()
+        source = headers["ce_source"].decode()
     except KeyError as missing:
         raise Invalid("not_a_cloudevent", f"header {missing.args[0]} is missing") from None
     except UnicodeDecodeError:
@@ -95,7 +94,7 @@ def new_message(
     """
     headers = (
         ("ce_specversion", b"1.0"),
-        ("ce_id", (event_id or str(uuid.uuid4())).encode()),
+        ("ce_id", (event_id or os.urandom(16).hex()).encode()),
         ("ce_type", type.encode()),
         ("ce_source", source.encode()),
         ("ce_time", _timestamp(time.time_ns() // 1000 if time_us is None else time_us)),

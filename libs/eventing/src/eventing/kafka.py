@@ -12,11 +12,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.helpers import create_ssl_context
 
-from eventing.records import Message, Record
-
 log = structlog.get_logger(__name__)
 
-_STOP_S: Final = 15.0
+_STOP_S: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ class KafkaConfig:
         }
 
 
-async def stop_client(client: AIOKafkaConsumer) -> None:
-    """Closes a consumer within a bounded time; one that cannot be closed is dropped.
+async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Closes a client within a bounded time; one that cannot be closed is dropped.
 
     In a task of its own, because aiokafka cancels its own tasks on the way and may let that through to us.
     """
@@ -64,7 +62,7 @@ async def stop_client(client: AIOKafkaConsumer) -> None:
         closing.cancel()
     error: object = (await asyncio.gather(closing, return_exceptions=True))[0]
     if error is not None:
-        log.warning("consumer_not_closed_cleanly", error=repr(error))
+        log.warning("client_not_closed_cleanly", client=type(client).__name__, error=repr(error))
 
 
 @contextlib.asynccontextmanager
@@ -75,7 +73,7 @@ async def open_producer(config: KafkaConfig, client_id: str) -> AsyncIterator[AI
         acks="all",
         enable_idempotence=True,
         compression_type=None,
-        linger_ms=2,
+        linger_ms=0,  # batches are built by publishing.py
         max_batch_size=256 * 1024,
         max_request_size=2 * 1024 * 1024,
     )
@@ -83,18 +81,7 @@ async def open_producer(config: KafkaConfig, client_id: str) -> AsyncIterator[AI
         await producer.start()
         yield producer
     finally:
-        await producer.stop()
-
-
-async def send(
-    producer: AIOKafkaProducer, message: Message | Record, partition: int | None = None
-) -> asyncio.Future[Any]:
-    """Hands one message to the producer; the future is done when all replicas have it. The key chooses the partition
-    unless one is given."""
-    future: asyncio.Future[Any] = await producer.send(
-        message.topic, message.value, message.key, partition, headers=list(message.headers)
-    )
-    return future
+        await stop_client(producer)
 
 
 @contextlib.asynccontextmanager

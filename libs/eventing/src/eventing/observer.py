@@ -1,12 +1,12 @@
 """The gauges that need the database, on a connection of their own so that they never disturb the work."""
 
 import asyncio
-import contextlib
 from typing import Final
 
 import structlog
 
 from eventing import dead_letters, metrics, outbox
+from eventing.backoff import is_set_within
 from eventing.database import close, connect
 
 log = structlog.get_logger(__name__)
@@ -21,7 +21,7 @@ async def observe(database_url: str, service: str, stop: asyncio.Event) -> None:
             await _observe_with(database_url, service, stop)
         except Exception as error:
             log.info("not_observed", error=repr(error))
-            await _interval(stop)
+            await is_set_within(stop, _INTERVAL_S)
 
 
 async def _observe_with(database_url: str, service: str, stop: asyncio.Event) -> None:
@@ -32,11 +32,6 @@ async def _observe_with(database_url: str, service: str, stop: asyncio.Event) ->
             messages, oldest_s = await outbox.depth(conn)
             metrics.OUTBOX_MESSAGES.set(messages)
             metrics.OUTBOX_OLDEST_SECONDS.set(oldest_s)
-            await _interval(stop)
+            await is_set_within(stop, _INTERVAL_S)
     finally:
         await close(conn)
-
-
-async def _interval(stop: asyncio.Event) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), _INTERVAL_S)

@@ -13,7 +13,6 @@ import msgspec
 from eventing.database import Connection
 from eventing.records import Message
 
-CHANNEL: Final = "outbox"
 MAX_MESSAGE_BYTES: Final = 1_000_000  # a broker refuses more than 1 MiB by default, overhead included
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -21,7 +20,9 @@ _decoder: Final = msgspec.msgpack.Decoder(list[Message])
 
 
 async def enqueue(conn: Connection, messages: Sequence[Message]) -> None:
-    """Stores `messages` in one row and wakes the relay on commit. Call it last in the transaction.
+    """Stores `messages` in one row. Call it last in the transaction.
+
+    No NOTIFY: it makes the commits of all that notify wait for each other, a third of the throughput at 32 writers.
 
     Raises ValueError for a message no broker would take: found here, it fails the change and not the relay.
     """
@@ -30,13 +31,8 @@ async def enqueue(conn: Connection, messages: Sequence[Message]) -> None:
     for message in messages:
         if _size(message) > MAX_MESSAGE_BYTES:
             raise ValueError(f"a message for {message.topic} has {_size(message)} bytes, at most {MAX_MESSAGE_BYTES}")
-    await conn.execute(
-        """WITH stored AS (INSERT INTO outbox (messages, message_count) VALUES ($1, $2))
-           SELECT pg_notify($3, '')""",
-        _encoder.encode(messages),
-        len(messages),
-        CHANNEL,
-    )
+    packed = _encoder.encode(messages)
+    await conn.execute("INSERT INTO outbox (messages, message_count) VALUES ($1, $2)", packed, len(messages))
 
 
 def unpack(packed: bytes) -> list[Message]:

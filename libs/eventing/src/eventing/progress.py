@@ -116,6 +116,16 @@ async def advance_past_failure(conn: Connection, topic: str, step: Step, *, limi
     return bool(paused)
 
 
+async def pause(conn: Connection, partition: Partition, reason: str) -> None:
+    """Stops a partition until an operator resumes it; one that is paused keeps its reason."""
+    await conn.execute(
+        """UPDATE event_progress SET paused_at = now(), paused_reason = $3
+           WHERE topic = $1 AND partition = $2 AND paused_at IS NULL""",
+        *partition,
+        reason,
+    )
+
+
 async def resume(conn: Connection, partition: Partition) -> bool:
     """Lets a paused partition go on and forgets its failures. Returns False if it was not paused."""
     status = await conn.execute(

@@ -9,21 +9,24 @@ above the last one seen": ids are drawn before the commit, so a smaller one may 
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
 
 import asyncpg
 import structlog
 from aiokafka import AIOKafkaProducer
 
 from eventing import metrics, outbox
-from eventing.backoff import Backoff
+from eventing.backoff import Backoff, is_set_within
 from eventing.database import close, connect
-from eventing.kafka import KafkaConfig, open_producer, send
-from eventing.records import Message
+from eventing.kafka import KafkaConfig, open_producer
+from eventing.publishing import publish
 
 log = structlog.get_logger(__name__)
+
+_BACKOFF: Final = Backoff(first_s=0.5)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class RelayPace:
 
     rows_a_round: int = 200
     messages_a_round: int = 5_000
-    poll_s: float = 1.0
+    poll_s: float = 0.05  # one look into an empty table; see outbox.py why nobody is notified
+    take_over_s: float = 1.0
     ping_s: float = 3.0
     idle_session_timeout_s: float = 15.0
 
@@ -44,21 +48,19 @@ class Relay:
     service: str
     database_url: str
     kafka: KafkaConfig
-    pace: RelayPace = field(default_factory=RelayPace)
-    backoff: Backoff = field(default_factory=lambda: Backoff(first_s=0.5))
+    pace: RelayPace = RelayPace()
+    failures_in_row: int = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Takes the lock when it is free, publishes while it is held."""
-        failures = 0
         while not stop.is_set():
             try:
                 await self._hold_session(stop)
-                failures = 0
             except Exception as error:
-                log.warning("relay_starts_over", error=repr(error), failures_in_row=failures)
+                log.warning("relay_starts_over", error=repr(error), failures_in_row=self.failures_in_row)
                 metrics.RETRIES.labels("relay").inc()
-                await _wait(stop, self.backoff.delay_s(failures))
-                failures += 1
+                await is_set_within(stop, _BACKOFF.delay_s(self.failures_in_row))
+                self.failures_in_row += 1
             finally:
                 metrics.RELAY_ACTIVE.set(0)
 
@@ -70,7 +72,7 @@ class Relay:
         )
         try:
             while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _lock_key(self.service)):
-                if await _wait(stop, self.pace.poll_s):
+                if await is_set_within(stop, self.pace.take_over_s):
                     return
             log.info("relay_active", service=self.service)
             await self._publish_with(conn, stop)
@@ -78,14 +80,11 @@ class Relay:
             await close(conn)
 
     async def _publish_with(self, conn: asyncpg.Connection, stop: asyncio.Event) -> None:
-        woken = asyncio.Event()
-        await conn.add_listener(outbox.CHANNEL, lambda *_: woken.set())
         async with open_producer(self.kafka, f"{self.service}-relay") as producer:
             metrics.RELAY_ACTIVE.set(1)
             while not stop.is_set():
-                woken.clear()
                 if not await self._round(conn, producer):
-                    await _first_of(woken, stop, timeout_s=self.pace.poll_s)
+                    await is_set_within(stop, self.pace.poll_s)
 
     async def _round(self, conn: asyncpg.Connection, producer: AIOKafkaProducer) -> int:
         rows = await conn.fetch(
@@ -98,10 +97,11 @@ class Relay:
         )
         if rows:
             messages = [message for row in rows for message in outbox.unpack(row["messages"])]
-            await self._pinging(conn, _publish(producer, messages))
+            await self._pinging(conn, publish(producer, messages))
+            self.failures_in_row = 0
             await conn.execute("DELETE FROM outbox WHERE outbox_id = ANY($1)", [row["outbox_id"] for row in rows])
-            for message in messages:
-                metrics.RELAY_PUBLISHED.labels(message.topic).inc()
+            for topic, count in Counter(message.topic for message in messages).items():
+                metrics.RELAY_PUBLISHED.labels(topic).inc(count)
         return len(rows)
 
     async def _pinging(self, conn: asyncpg.Connection, work: Coroutine[Any, Any, None]) -> None:
@@ -116,23 +116,5 @@ class Relay:
                 await task
 
 
-async def _publish(producer: AIOKafkaProducer, messages: Sequence[Message]) -> None:
-    """Sends all, then waits for all. Raises if one was not acknowledged; the others may have been."""
-    await asyncio.gather(*[await send(producer, message) for message in messages])
-
-
 def _lock_key(service: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"relay:{service}".encode(), digest_size=8).digest(), signed=True)
-
-
-async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), timeout_s)
-    return event.is_set()
-
-
-async def _first_of(*events: asyncio.Event, timeout_s: float) -> None:
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()

@@ -1,19 +1,18 @@
 """Owns the consumer: positions it, keeps one fetch ahead of the database, and builds it anew when it misbehaves."""
 
 import asyncio
-import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Final
 
 import structlog
 
 from eventing import metrics, progress
-from eventing.backoff import Backoff
-from eventing.batches import Batch, Poster, judge
-from eventing.consumer import Consumer
+from eventing.backoff import Backoff, is_set_within
+from eventing.batches import Batch, Item, Poster, judge
+from eventing.consumer import Consumer, UnreadableRecord
 from eventing.failures import WorkerStopped
 from eventing.kafka import KafkaConfig
 from eventing.progress import Progress, ProgressLost
@@ -74,7 +73,7 @@ class Supervisor:
             consumer = Consumer(self._kafka, self._group, self._subscriptions)
             before = dict(self._poster.believed)
             try:
-                await consumer.start()
+                await asyncio.wait_for(consumer.start(), self._patience.rebalance_s)
                 await self._consume(consumer, stop)
             except WorkerStopped:
                 raise
@@ -86,8 +85,7 @@ class Supervisor:
             finally:
                 await self._close(consumer)
             if not stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), self._backoff.delay_s(failures))
+                await is_set_within(stop, self._backoff.delay_s(failures))
 
     async def _close(self, consumer: Consumer) -> None:
         if self._committing is not None:
@@ -102,8 +100,8 @@ class Supervisor:
         ahead = asyncio.create_task(self._fetch(consumer))
         try:
             while not stop.is_set():
-                batches = await self._bounded(ahead)
-                if consumer.generation != generation or await self._is_resumed():
+                batches = await self._fetched(ahead)
+                if batches is None or consumer.generation != generation or await self._is_resumed():
                     generation, batches = await self._position(consumer), []
                 ahead = asyncio.create_task(self._fetch(consumer))
                 try:
@@ -123,17 +121,22 @@ class Supervisor:
 
     async def _fetch(self, consumer: Consumer) -> list[Batch]:
         generation = consumer.generation
-        records = await consumer.poll(self._batch_size, _POLL_S)
-        return [
-            Batch(topic, generation, [judge(self._subscriptions[topic], record) for record in group])
-            for topic, group in groupby(sorted(records, key=lambda r: r.topic), key=lambda r: r.topic)
-        ]
+        by_topic: defaultdict[str, list[Item]] = defaultdict(list)
+        for record in await consumer.poll(self._batch_size, _POLL_S):
+            by_topic[record.topic].append(judge(self._subscriptions[record.topic], record))
+        return [Batch(topic, generation, items) for topic, items in by_topic.items()]
 
-    async def _bounded(self, ahead: asyncio.Task[list[Batch]]) -> Sequence[Batch]:
+    async def _fetched(self, ahead: asyncio.Task[list[Batch]]) -> Sequence[Batch] | None:
+        """What `ahead` brought; None if one partition had to be paused for it, so that all are to be positioned."""
         done, _ = await asyncio.wait({ahead}, timeout=self._patience.rebalance_s)
         if not done:
             raise _Unhealthy(f"no answer for {self._patience.rebalance_s} s")
-        return ahead.result()
+        try:
+            return ahead.result()
+        except UnreadableRecord as unreadable:
+            partition, reason = unreadable.partition, str(unreadable)
+            await self._poster.retried("pause", lambda conn: progress.pause(conn, partition, reason))
+            return None
 
     async def _position(self, consumer: Consumer) -> int:
         """Seeks every assigned partition to its stored offset; returns the generation that holds from here on."""

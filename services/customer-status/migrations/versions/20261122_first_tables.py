@@ -1,6 +1,7 @@
 """Members, purchases and returns; the tables of eventing and of the HTTP side; grants."""
 
-from alembic import context, op
+from alembic import op
+from eventing.migrations import app_role
 
 revision = "20261122_first_tables"
 down_revision = None
@@ -142,6 +143,6 @@ GRANTS = {
 def upgrade() -> None:
     for statement in (*TIERS, *EVENTING, *WEBAPI):
         op.execute(statement)
-    role = op.get_bind().dialect.identifier_preparer.quote_identifier(context.config.attributes["app_role"])
+    role = app_role()
     for table, privileges in GRANTS.items():
         op.execute(f"GRANT {privileges} ON {table} TO {role}")

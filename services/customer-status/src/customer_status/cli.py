@@ -1,26 +1,21 @@
 """`customer-status`: everything an operator does with this service."""
 
-import asyncio
-import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import Annotated, Any, TypeVar
+from collections.abc import Coroutine
+from typing import Annotated, Any
 
 import asyncpg
 import msgspec
 import typer
-from aiokafka.errors import KafkaError
-from alembic.util import CommandError
 from eventing.cli import dead_letters_app, partitions_app
-from eventing.database import close, connect
+from eventing.commands import configure_logs, explained, opened, run
+from eventing.database import connect
 from eventing.kafka import KafkaConfig
 from eventing.log_ends import read_end_offsets
-from eventing.logs import configure_logging
-from eventing.settings import ContractsSettings, KafkaSettings, LogSettings, load_settings
+from eventing.settings import ContractsSettings, KafkaSettings, load_settings
 from programme.instants import parse_instant
 from programme.terms import Programme, ProgrammeError, load_programme
-from sqlalchemy.exc import SQLAlchemyError
 from webapi.keys import keys_app
 from webapi.server import serve
 
@@ -41,14 +36,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Result = TypeVar("Result")
-
 
 @app.command("migrate")
 def migrate_database() -> None:
     """Bring the database to the newest schema, as its owner."""
     settings = load_settings(MigrationSettings)
-    with _explained():
+    with explained():
         migrate.upgrade(settings.migrations_database_url, settings.database_url)
 
 
@@ -56,7 +49,7 @@ def migrate_database() -> None:
 def serve_api() -> None:
     """Serve the HTTP API until told to stop."""
     settings, programme = load_settings(ApiSettings), _programme()
-    _configure_logging()
+    configure_logs()
     serve(main.build(settings, programme), settings.http_host, settings.http_port, settings.metrics_port)
 
 
@@ -64,7 +57,7 @@ def serve_api() -> None:
 def run_worker() -> None:
     """Read purchases and members, and publish the timelines they change, until told to stop."""
     settings, kafka, programme = load_settings(WorkerSettings), _kafka(), _programme()
-    _configure_logging()
+    configure_logs()
     worker.run(settings, kafka, load_settings(ContractsSettings).dir, programme)
 
 
@@ -78,11 +71,11 @@ def print_state(
     programme, at_us = _programme(), None if at is None else _instant(at)
 
     async def print_states() -> None:
-        async with _database() as conn:
+        async with opened(_open_database) as conn:
             async for member in states(conn, programme, at_us, time.time_ns() // 1000):
                 sys.stdout.write(msgspec.json.encode(member).decode() + "\n")
 
-    _run(print_states())
+    run(print_states())
 
 
 @app.command("verify")
@@ -91,13 +84,13 @@ def verify_database() -> None:
     programme, kafka = _programme(), _kafka()
 
     async def report() -> bool:
-        async with _database() as conn:
+        async with opened(_open_database) as conn:
             found = await verify(conn, programme, lambda: read_end_offsets(kafka, [PURCHASES_TOPIC, MEMBERS_TOPIC]))
         for line in found.lines():
             typer.echo(line)
         return found.is_clean
 
-    if not _run(report()):
+    if not run(report()):
         raise typer.Exit(1)
 
 
@@ -115,23 +108,9 @@ app.add_typer(dead_letters_app(_open_database, _kafka), name="dead-letters")
 app.add_typer(partitions_app(_open_database), name="partitions")
 
 
-@contextlib.asynccontextmanager
-async def _database() -> AsyncIterator[asyncpg.Connection]:
-    conn = await _open_database()
-    try:
-        yield conn
-    finally:
-        await close(conn)
-
-
 def _programme() -> Programme:
-    file = load_settings(ContractsSettings).dir / "programme.toml"
-    try:
-        return load_programme(file)
-    except OSError as error:
-        raise _refused(f"CONTRACTS_DIR: {file}: {error.strerror}") from None
-    except ProgrammeError as error:
-        raise _refused(f"{file}: {error}") from None
+    with explained(ProgrammeError):
+        return load_programme(load_settings(ContractsSettings).dir / "programme.toml")
 
 
 def _instant(text: str) -> int:
@@ -139,36 +118,6 @@ def _instant(text: str) -> int:
         return parse_instant(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--at") from None
-
-
-def _configure_logging() -> None:
-    logs = load_settings(LogSettings)
-    configure_logging(logs.format, logs.level)
-
-
-def _run(task: Coroutine[Any, Any, Result]) -> Result:
-    with _explained():
-        return asyncio.run(task)
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """What an operator can mend is one line and exit status 1, never a stack trace."""
-    try:
-        yield
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
-        raise _refused(_first_line(error)) from None
-    except (SQLAlchemyError, CommandError) as error:
-        raise _refused(f"migration failed: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-def _refused(line: str) -> typer.Exit:
-    typer.echo(line, err=True)
-    return typer.Exit(1)
 
 
 if __name__ == "__main__":

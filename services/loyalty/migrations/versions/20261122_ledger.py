@@ -1,7 +1,8 @@
 """Accounts, positions, returns, the ledger and vouchers."""
 
 import sqlalchemy as sa
-from alembic import context, op
+from alembic import op
+from eventing.migrations import app_role
 from sqlalchemy.dialects import postgresql as pg
 
 revision = "20261122_ledger"
@@ -18,7 +19,7 @@ def upgrade() -> None:
     _create_purchase_return()
     _create_voucher()
     _create_voucher_redemption()
-    role = op.get_bind().dialect.identifier_preparer.quote(context.config.attributes["app_role"])
+    role = app_role()
     for table, rights in (
         ("account", "SELECT, INSERT, UPDATE"),
         ("purchase_position", "SELECT, INSERT, UPDATE"),

@@ -1,7 +1,8 @@
 """Progress, dead letters, outbox, API keys and remembered answers: what every service of the club has."""
 
 import sqlalchemy as sa
-from alembic import context, op
+from alembic import op
+from eventing.migrations import app_role
 from sqlalchemy.dialects import postgresql as pg
 
 revision = "20261122_plumbing"
@@ -17,7 +18,7 @@ def upgrade() -> None:
     _create_event_progress()
     _create_idempotency_key()
     _create_outbox()
-    role = op.get_bind().dialect.identifier_preparer.quote(context.config.attributes["app_role"])
+    role = app_role()
     for table, rights in (
         ("event_progress", "SELECT, INSERT, UPDATE"),
         ("dead_letter", "SELECT, INSERT, UPDATE"),

@@ -1,24 +1,19 @@
 """`loyalty`: everything an operator does with this service."""
 
-import asyncio
-import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import Annotated, Any, TypeVar
+from collections.abc import Coroutine
+from typing import Annotated, Any
 
 import asyncpg
 import msgspec
 import typer
-from aiokafka.errors import KafkaError
-from alembic.util import CommandError
 from eventing.cli import dead_letters_app, partitions_app
+from eventing.commands import configure_logs, explained, opened, run
 from eventing.database import connect
-from eventing.logs import configure_logging
-from eventing.settings import ContractsSettings, KafkaSettings, LogSettings, load_settings
+from eventing.settings import ContractsSettings, KafkaSettings, load_settings
 from programme.instants import parse_instant
 from programme.terms import Programme, ProgrammeError, load_programme
-from sqlalchemy.exc import SQLAlchemyError
 from webapi.keys import keys_app
 
 from loyalty import migrate as migrations
@@ -31,14 +26,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Result = TypeVar("Result")
-
 
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema, as its owner."""
     settings = load_settings(MigrationSettings)
-    with _explained():
+    with explained():
         migrations.upgrade(settings.migrations_database_url, settings.database_url)
 
 
@@ -50,7 +43,7 @@ def api() -> None:
     from loyalty.main import build
 
     settings, programme = load_settings(ApiSettings), _programme()
-    _configure_logging()
+    configure_logs()
     serve(build(settings, programme), settings.http_host, settings.http_port, settings.metrics_port)
 
 
@@ -61,7 +54,7 @@ def worker() -> None:
 
     settings, kafka = load_settings(WorkerSettings), load_settings(KafkaSettings)
     programme, contracts = _programme(), load_settings(ContractsSettings).dir
-    _configure_logging()
+    configure_logs()
     run(settings, kafka.config(), contracts, programme)
 
 
@@ -76,11 +69,11 @@ def state(
     encoder = msgspec.json.Encoder()
 
     async def print_states() -> None:
-        async with _database() as conn:
+        async with opened(_open_database) as conn:
             async for member in states(conn, programme, at_us, time.time_ns() // 1000):
                 sys.stdout.write(encoder.encode(member).decode() + "\n")
 
-    _run(print_states())
+    run(print_states())
 
 
 @app.command()
@@ -94,13 +87,13 @@ def verify() -> None:
     programme, kafka = _programme(), load_settings(KafkaSettings).config()
 
     async def report() -> bool:
-        async with _database() as conn:
+        async with opened(_open_database) as conn:
             found = await verify_all(conn, programme, lambda: read_end_offsets(kafka, [PURCHASES, CUSTOMER_STATUS]))
         for line in found.lines():
             typer.echo(line)
         return found.is_clean
 
-    if not _run(report()):
+    if not run(report()):
         raise typer.Exit(1)
 
 
@@ -113,23 +106,9 @@ app.add_typer(dead_letters_app(_open_database, lambda: load_settings(KafkaSettin
 app.add_typer(partitions_app(_open_database), name="partitions")
 
 
-@contextlib.asynccontextmanager
-async def _database() -> AsyncIterator[asyncpg.Connection]:
-    conn = await _open_database()
-    try:
-        yield conn
-    finally:
-        await conn.close()
-
-
 def _programme() -> Programme:
-    file = load_settings(ContractsSettings).dir / "programme.toml"
-    try:
-        return load_programme(file)
-    except FileNotFoundError:
-        raise _refused(f"CONTRACTS_DIR: there is no {file}") from None
-    except ProgrammeError as error:
-        raise _refused(f"{file}: {error}") from None
+    with explained(ProgrammeError):
+        return load_programme(load_settings(ContractsSettings).dir / "programme.toml")
 
 
 def _instant(text: str) -> int:
@@ -137,37 +116,6 @@ def _instant(text: str) -> int:
         return parse_instant(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--at") from None
-
-
-def _configure_logging() -> None:
-    logs = load_settings(LogSettings)
-    configure_logging(logs.format, logs.level)
-
-
-def _run(task: Coroutine[Any, Any, Result]) -> Result:
-    with _explained():
-        return asyncio.run(task)
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """What an operator can mend is one line and exit status 1, never a stack trace."""
-    try:
-        yield
-    except (
-        OSError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        SQLAlchemyError,
-        CommandError,
-        KafkaError,
-    ) as error:
-        raise _refused(f"{type(error).__name__}: {error}".strip().splitlines()[0]) from None
-
-
-def _refused(line: str) -> typer.Exit:
-    typer.echo(line, err=True)
-    return typer.Exit(1)
 
 
 if __name__ == "__main__":

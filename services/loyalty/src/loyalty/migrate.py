@@ -1,30 +1,10 @@
-"""`loyalty migrate`: brings the schema up to date as the database's owner and grants to the application's role."""
+"""`loyalty migrate`: where this service's migrations are, for eventing.migrations to run."""
 
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from eventing import migrations
 
-from alembic import command
-from alembic.config import Config
-
-
-def alembic_config(owner_url: str, app_role: str) -> Config:
-    """Alembic's configuration in code: an installed package carries its migrations but no alembic.ini."""
-    config = Config()
-    config.set_main_option("script_location", str(_migrations()).replace("%", "%%"))
-    config.attributes.update(owner_url=owner_url, app_role=app_role)
-    return config
+SCRIPTS = migrations.scripts_of(__file__)
 
 
 def upgrade(owner_url: str, app_url: str) -> None:
-    """Run the migrations that are missing. Raises `OSError` or an `asyncpg`/SQLAlchemy error."""
-    command.upgrade(alembic_config(owner_url, role_of(app_url)), "head")
-
-
-def role_of(url: str) -> str:
-    """The role that a database URL logs in as."""
-    return unquote(urlsplit(url).username or "")
-
-
-def _migrations() -> Path:
-    installed = Path(__file__).parent / "migrations"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "migrations"
+    """Run the migrations that are missing, as the owner, granting to the role of `app_url`."""
+    migrations.upgrade(SCRIPTS, owner_url, app_url)

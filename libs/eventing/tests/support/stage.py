@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import asyncpg
+from aiokafka import AIOKafkaConsumer
 from eventing.backoff import Backoff
 from eventing.batches import Poster
 from eventing.database import Session
 from eventing.envelope import new_message
-from eventing.kafka import KafkaConfig, open_producer, send
+from eventing.kafka import KafkaConfig, open_producer, stop_client
+from eventing.log_ends import read_end_offsets
+from eventing.publishing import publish
 from eventing.records import Message, Record
 from eventing.status import Status
 from eventing.subscription import Subscription
@@ -40,10 +43,8 @@ class Topic(NamedTuple):
         return new_message(self.name, type="test.numbered.v1", source="/test", key=key, data=b"%d" % number)
 
     async def publish(self, messages: Iterable[Message | Record]) -> None:
-        """Publishes in order; what is a Record goes to its own partition."""
         async with open_producer(self.kafka, "test") as producer:
-            partitions = [(m, m.partition if isinstance(m, Record) else None) for m in messages]
-            await asyncio.gather(*[await send(producer, message, partition) for message, partition in partitions])
+            await publish(producer, messages)
 
     async def publish_numbers(self, numbers: Iterable[int], *, keys: int = 20) -> None:
         """One event for each number, spread over `keys` keys."""
@@ -146,3 +147,18 @@ async def assert_exactly(conn: asyncpg.Connection, expected: Iterable[int]) -> N
     assert sorted(await numbers(conn)) == sorted(expected)
     rows = await conn.fetch("SELECT key, array_agg(number ORDER BY receipt) AS numbers FROM received GROUP BY key")
     assert all(row["numbers"] == sorted(row["numbers"]) for row in rows), "order within a key"
+
+
+async def read_all(topic: Topic) -> list[Record]:
+    """Every record in the topic now, in log order per partition."""
+    ends = await read_end_offsets(topic.kafka, [topic.name])
+    client = AIOKafkaConsumer(
+        topic.name, **topic.kafka.client_options("test"), group_id=None, auto_offset_reset="earliest"
+    )
+    records: list[Record] = []
+    await client.start()
+    while len(records) < sum(ends.values()):
+        for fetched in (await client.getmany(timeout_ms=500)).values():
+            records += [Record(r.topic, r.partition, r.offset, 0, r.key, r.value, r.headers) for r in fetched]
+    await stop_client(client)
+    return records

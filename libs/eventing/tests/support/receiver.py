@@ -68,7 +68,7 @@ def run(settings: Mapping[str, str]) -> None:
         single_attempts=2,
         failures_in_row_limit=3,
         patience=Patience(stall_s=5, rebalance_s=15, resume_check_s=0.2, commit_s=0.5),
-        relay_pace=RelayPace(poll_s=0.2, ping_s=0.5, idle_session_timeout_s=2.0),
+        relay_pace=RelayPace(take_over_s=0.2, ping_s=0.5, idle_session_timeout_s=2.0),
     )
     pause_s, republish_to = float(settings.get("pause_s", 0)), settings.get("republish_to")
     main(config, [subscription_for(topic, pause_s=pause_s, republish_to=republish_to)])

@@ -1,0 +1,79 @@
+"""What all operators' commands share: what can be mended is one line and an exit status, never a stack trace."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, TypeVar
+
+import asyncpg
+import typer
+from aiokafka.errors import KafkaError
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
+
+from eventing.database import close
+from eventing.logs import configure_logging
+from eventing.settings import LogSettings, load_settings
+
+OpenDatabase = Callable[[], Awaitable[asyncpg.Connection]]
+R = TypeVar("R")
+
+_MENDABLE: Final = (
+    OSError,
+    TimeoutError,
+    KafkaError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    SQLAlchemyError,
+    CommandError,
+)
+
+
+class Refused(Exception):
+    """The command cannot be done as it was given."""
+
+
+def refused(line: str) -> typer.Exit:
+    """Say why, on standard error; raise what is returned."""
+    typer.echo(line, err=True)
+    return typer.Exit(1)
+
+
+@contextmanager
+def explained(*others: type[Exception]) -> Iterator[None]:
+    """Servers that are away and `others` end the command with one line and exit status 1."""
+    known: tuple[type[Exception], ...] = (Refused, *others)
+    try:
+        yield
+    except known as error:
+        raise refused(str(error)) from None
+    except _MENDABLE as error:
+        raise refused(_first_line(error)) from None
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+
+
+def run(work: Coroutine[Any, Any, R]) -> R:
+    """The result of `work`, or an explanation."""
+    with explained():
+        return asyncio.run(work)
+
+
+@asynccontextmanager
+async def opened(open_database: OpenDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """A connection for one command."""
+    conn = await open_database()
+    try:
+        yield conn
+    finally:
+        await close(conn)
+
+
+def configure_logs() -> None:
+    """Log as `LOG_FORMAT` and `LOG_LEVEL` say."""
+    logs = load_settings(LogSettings)
+    configure_logging(logs.format, logs.level)
