@@ -1,0 +1,101 @@
+"""The whole system, once for all end-to-end tests: real servers, the four processes, commands by name."""
+
+import asyncio
+import json
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from kundenclub.environment import free_ports
+from kundenclub.processes import Processes, script_path
+from kundenclub.stack import Stack, stack
+
+CONTRACTS = Path(__file__).parents[1] / "contracts"
+COMMAND_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class System:
+    """A running system, as an operator sees it: commands, and processes that can be killed."""
+
+    environment: Mapping[str, str]
+    processes: Processes
+    ready_urls: tuple[str, ...]
+    folder: Path
+
+    def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a console script with the system's environment."""
+        return subprocess.run(
+            [script_path(command), *arguments],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+        )
+
+    async def kill_and_wait(self, *names: str) -> None:
+        """kill -9 processes, and return when all of the system's are ready again."""
+        before = self.processes.restarts
+        for name in names:
+            self.processes.kill(name)
+        async with asyncio.timeout(60), httpx.AsyncClient(trust_env=False) as client:
+            while self.processes.restarts < before + len(names):
+                await asyncio.sleep(0.05)
+            for url in self.ready_urls:
+                while not await _answers(client, url):
+                    await asyncio.sleep(0.05)
+
+    def publish(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Publish events with `kundenclub publish`."""
+        file = self.folder / f"events-{time.monotonic_ns()}.jsonl"
+        file.write_text("".join(json.dumps(event) + "\n" for event in events))
+        done = self.run("kundenclub", "publish", str(file))
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def state(self, service: str, *, at: str | None = None, prefix: str = "") -> dict[str, dict[str, Any]]:
+        """What `<service> state` prints of the members whose id begins with `prefix`, by member_id."""
+        done = self.run(service, "state", *(["--at", at] if at else []))
+        assert done.returncode == 0, done.stderr
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [row["member_id"] for row in rows] == sorted(row["member_id"] for row in rows)
+        return {row["member_id"]: row for row in rows if row["member_id"].startswith(prefix)}
+
+    def settle(self) -> None:
+        """Wait until both services have handled every event, and `kundenclub verify` finds nothing wrong."""
+        deadline = time.monotonic() + COMMAND_TIMEOUT_S
+        while True:
+            done = self.run("kundenclub", "verify")
+            assert done.returncode == 0, done.stdout + done.stderr
+            if "not handled yet" not in done.stdout:
+                return
+            assert time.monotonic() < deadline, done.stdout
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """PostgreSQL and Kafka, prepared for the services."""
+    folder = tmp_path_factory.mktemp("system")
+    with stack(folder, contracts=CONTRACTS, ports=free_ports(), keep=False, say=lambda line: None) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def system(servers: Stack) -> AsyncIterator[System]:
+    """One system for the session; tests keep apart by the prefix of their member ids."""
+    async with Processes(servers.programs, servers.environment, servers.logs, lambda line: None) as processes:
+        urls = tuple(program.ready_url for program in servers.programs)
+        yield System(servers.environment, processes, urls, servers.logs)
+
+
+async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(url)).status_code == 200
+    except httpx.TransportError:
+        return False
