@@ -135,8 +135,10 @@ def programmes(draw: st.DrawFn) -> Programme:
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    moments = draw(st.lists(instants, min_size=1, max_size=5, unique=True))
-    often = st.sampled_from(moments) | instants
+    """Few moments, and the ends of their years, so that things happen at once or just before or after each other."""
+    moments = draw(st.lists(instants, min_size=1, max_size=4, unique=True))
+    ends = [valid_until(us) + offset_us for us in moments for offset_us in (-1, 0, 0, 1)]
+    often = st.sampled_from(moments) | st.sampled_from(ends) | instants
     bought = draw(st.lists(st.tuples(often, cents), min_size=1, max_size=10))
     purchases = [KnownPurchase(f"p{number}", us, amount) for number, (us, amount) in enumerate(bought)]
     ids = st.sampled_from([p.purchase_id for p in purchases])
@@ -260,6 +262,61 @@ def test_a_purchase_that_crosses_the_threshold_keeps_the_old_rate() -> None:
         Step(at("2026-01-10T10:00:00Z"), "silver"),
         Step(at("2027-01-09T23:00:00Z"), "basis"),
     )
+
+
+def test_a_late_purchase_that_reaches_a_threshold_exactly_wins_the_level() -> None:
+    member = Member(PROGRAMME)
+    member.hear(KnownPurchase("p1", at("2026-01-20T10:00:00Z"), 60_000))
+    timeline = member.hear(KnownPurchase("late", at("2026-01-10T10:00:00Z"), 40_000))
+    assert timeline[:2] == (*BASIS, Step(at("2026-01-20T10:00:00Z"), "silver"))
+
+
+def test_a_purchase_at_the_last_instant_of_another_ones_year_counts_it() -> None:
+    last = at("2027-01-09T23:00:00Z")
+    first = KnownPurchase("p1", at("2026-01-10T10:00:00Z"), 60_000)
+    for us, level in ((last, "silver"), (last + 1, "basis")):
+        timeline = fold(PROGRAMME, [first, KnownPurchase("p2", us, 40_000)], [])
+        assert level_at(timeline, us + 1) == level
+    returned = [KnownReturn("p1", last + 5, 60_000, False)]
+    timeline = fold(PROGRAMME, [first, KnownPurchase("p2", last, 40_000)], returned)
+    assert timeline[1:] == (Step(last, "silver"), Step(last + 5, "basis"))
+
+
+def test_a_late_purchase_of_more_than_a_year_ago_is_in_no_window_of_today() -> None:
+    member = Member(PROGRAMME)
+    today = at("2026-01-20T10:00:00Z")
+    member.hear(KnownPurchase("p1", today, 5_000))
+    member.hear(KnownPurchase("late", at("2025-01-10T10:00:00Z"), 90_000))
+    assert member.hear(KnownPurchase("p2", today, 10_000)) == BASIS
+    assert member.replays == 0
+
+
+def test_late_purchases_add_up_to_a_level() -> None:
+    member = Member(PROGRAMME)
+    member.hear(KnownPurchase("p1", at("2026-01-20T10:00:00Z"), 50_000))
+    member.hear(KnownPurchase("late", at("2026-01-19T10:00:00Z"), 40_000))
+    assert member.replays == 0
+    timeline = member.hear(KnownPurchase("later", at("2026-01-18T10:00:00Z"), 40_000))
+    assert timeline[:2] == (*BASIS, Step(at("2026-01-20T10:00:00Z"), "silver"))
+
+
+def test_a_late_purchase_keeps_no_level_that_others_won() -> None:
+    member = Member(PROGRAMME)
+    member.hear(KnownPurchase("p1", at("2026-01-20T10:00:00Z"), 5_000))
+    member.hear(KnownPurchase("late", at("2026-01-10T10:00:00Z"), 5_000))
+    member.hear(KnownPurchase("p2", at("2026-01-21T10:00:00Z"), 100_000))
+    timeline = member.hear(KnownReturn("p2", at("2026-01-22T10:00:00Z"), 100_000, False))
+    assert member.replays == 0
+    assert timeline[1:] == (Step(at("2026-01-21T10:00:00Z"), "silver"), Step(at("2026-01-22T10:00:00Z"), "basis"))
+
+
+def test_returns_after_a_complete_one_take_nothing_more() -> None:
+    purchases = [
+        KnownPurchase("p1", at("2026-01-20T10:00:00Z"), 50_000),
+        KnownPurchase("p2", at("2026-01-21T10:00:00Z"), 100_000),
+    ]
+    returns = [KnownReturn("p1", at(f"2026-01-{day}T10:00:00Z"), 100, day == 22) for day in (22, 23, 24)]
+    assert level_at(fold(PROGRAMME, purchases, returns), at("2026-01-25T10:00:00Z")) == "silver"
 
 
 def test_return_of_an_old_purchase_reaches_the_sums_of_days_still_kept() -> None:

@@ -7,6 +7,7 @@ same reasons, whenever they run.
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 import msgspec
@@ -68,7 +69,8 @@ def accept(event_type: str, data: bytes, key: bytes | None, received_us: int) ->
     """Read the data of a purchase event. None: nobody's card was shown. Raises Refused, and nothing else.
 
     `key` is the record's key, which must be the member_id. `received_us` is the record's own timestamp, the "now"
-    of the check against till clocks that run ahead. Of a JSON key that occurs twice, the last one counts.
+    of the check against till clocks that run ahead. Where a JSON key occurs twice, both values must be valid and the
+    last one counts.
     """
     if event_type == PURCHASE_COMPLETED:
         purchase = _decode(_PURCHASE, data, key)
@@ -130,8 +132,9 @@ class _WireReturn(_Wire, kw_only=True):
 _PURCHASE = msgspec.json.Decoder(_WirePurchase)
 _RETURN = msgspec.json.Decoder(_WireReturn)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
-_NESTING = {"[": 1, "{": 1, "]": -1, "}": -1, '"': 0}
+_BRACKET = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?)*+([\[\]{}]|\Z)', re.DOTALL)
+"""The next bracket outside strings, or the end. Possessive throughout: no text takes more than linear time."""
+_NESTING = {"[": 1, "{": 1, "]": -1, "}": -1, "": 0}
 
 
 def _decode(decoder: msgspec.json.Decoder[_W], data: bytes, key: bytes | None) -> _W | None:
@@ -158,11 +161,8 @@ def _check_depth(text: str) -> None:
     """How deep the decoder could go depends on its caller's stack, so a fixed bound decides before it."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
-    depth = 0
-    for match in _BRACKETS.finditer(text):
-        depth += _NESTING[match[0][0]]
-        if depth > MAX_DEPTH:
-            raise Refused("not_json", f"data: nested more than {MAX_DEPTH} levels deep")
+    if max(accumulate(map(_NESTING.__getitem__, _BRACKET.findall(text)))) > MAX_DEPTH:
+        raise Refused("not_json", f"data: nested more than {MAX_DEPTH} levels deep")
 
 
 def _accept_purchase(wire: _WirePurchase, received_us: int) -> Purchase:

@@ -60,7 +60,7 @@ class LevelState(msgspec.Struct, array_like=True):
     keys: list[int]
     nets: list[int]
     sums: list[int]
-    """Points collected within the year as of the entry's day; while `peak` is below every threshold, maybe more."""
+    """Points collected within the year as of the entry's day, or less if it earns no level either way."""
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -219,32 +219,29 @@ def _collect(terms: Terms, state: LevelState, key: int, points: int) -> None:
 
 
 def _collect_late(state: LevelState, key: int, points: int) -> None:
-    """Add points of an earlier purchase of a member who was never above basis and, with them, still is not."""
+    """Add points of an earlier purchase of a member who was never above basis and, with them, still is not.
+
+    None of the entries then earns a level, now or later, so their sums need not be put right.
+    """
     state.peak += points
-    first, end = _live_entries(state, key)
-    state.sums[first:end] = [collected + points for collected in state.sums[first:end]]
-    if first < len(state.keys) and state.keys[first] == key:
-        state.nets[first] += points
+    index = bisect_left(state.keys, key)
+    if index < len(state.keys) and state.keys[index] == key:
+        state.nets[index] += points
     elif valid_until_key(key) >= day_key(state.high_us):
-        state.keys.insert(first, key)
-        state.nets.insert(first, points)
-        state.sums.insert(first, state.peak)
+        state.keys.insert(index, key)
+        state.nets.insert(index, points)
+        state.sums.insert(index, 0)
 
 
 def _give_back(programme: Programme, state: LevelState, key: int, points: int) -> None:
-    """Take points of a purchase back from `high_us` on."""
-    first, end = _live_entries(state, key)
+    """Take points of a purchase back from `high_us` on: from its own day and from all sums it is in."""
+    first, end = bisect_left(state.keys, key), bisect_right(state.keys, valid_until_key(key))
     state.sums[first:end] = [collected - points for collected in state.sums[first:end]]
-    if first < len(state.keys) and state.keys[first] == key:
+    if first < end and state.keys[first] == key:
         state.nets[first] -= points
     for index, level in enumerate(_HIGHEST_FIRST):
         if state.support[index] >= key:
             state.support[index] = _newest_support(programme, state, level, state.support[index])
-
-
-def _live_entries(state: LevelState, key: int) -> tuple[int, int]:
-    """The range of entries on whose days a purchase of that day counts as collected."""
-    return bisect_left(state.keys, key), bisect_right(state.keys, valid_until_key(key))
 
 
 def _newest_support(programme: Programme, state: LevelState, level: str, newest: int) -> int:
