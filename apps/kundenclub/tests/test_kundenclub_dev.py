@@ -80,6 +80,7 @@ def test_kill_9_leaves_nothing_running(tmp_path: Path) -> None:
 
 def test_ctrl_c_while_it_starts_leaves_nothing_running(tmp_path: Path) -> None:
     with _running(tmp_path, "creating topics") as (process, output):
+        _until(lambda: any("migrate" in child.cmdline() for child in _below(process)), 30.0, "migrations run")
         assert _end(process, signal.SIGINT) == 0
         assert "Traceback" not in output.read_text()
 

@@ -59,7 +59,7 @@ async def _read(topic: str, count: int, broker: KafkaBroker) -> list[Any]:
 async def test_events_arrive_as_cloudevents_in_their_members_partition(
     kafka_broker: KafkaBroker, topic: str, tmp_path: Path
 ) -> None:
-    data = [{"purchase_id": f"p{number}", "member_id": f"M{number}"} for number in range(200)]
+    data = [{"purchase_id": f"p{number}", "member_id": f"M{number}", "text": "x" * 20_000} for number in range(200)]
     lines = [json.dumps({"type": BOUGHT, "data": each}) for each in data]
     outcome = await _publish(lines, topic, kafka_broker, tmp_path)
     assert (outcome.acknowledged, outcome.bad) == (200, [])
@@ -70,6 +70,16 @@ async def test_events_arrive_as_cloudevents_in_their_members_partition(
         assert record.key == headers["ce_partitionkey"] == event["member_id"].encode()
         assert record.partition == partitioner(record.key, list(range(PARTITIONS)), list(range(PARTITIONS)))
         assert headers["ce_type"] == BOUGHT.encode()
+
+
+async def test_each_members_events_keep_their_order(kafka_broker: KafkaBroker, topic: str, tmp_path: Path) -> None:
+    events = [{"member_id": f"M{number % 7}", "number": number, "text": "x" * 5_000} for number in range(1_000)]
+    lines = [json.dumps({"type": BOUGHT, "data": event}) for event in events]
+    assert (await _publish(lines, topic, kafka_broker, tmp_path)).acknowledged == 1_000
+    numbers: dict[bytes, list[int]] = {}
+    for record in await _read(topic, 1_000, kafka_broker):
+        numbers.setdefault(record.key, []).append(json.loads(record.value)["number"])
+    assert numbers == {f"M{member}".encode(): list(range(member, 1_000, 7)) for member in range(7)}
 
 
 async def test_the_same_content_has_the_same_id_and_other_content_another(
@@ -110,7 +120,7 @@ async def test_bad_lines_are_named_and_the_others_are_published(
     kafka_broker: KafkaBroker, topic: str, tmp_path: Path
 ) -> None:
     good = json.dumps({"type": BOUGHT, "data": {"member_id": "M1"}})
-    too_large = json.dumps({"type": BOUGHT, "data": {"member_id": "M1", "text": "x" * 3_000_000}})
+    too_large = json.dumps({"type": BOUGHT, "data": {"member_id": "M1", "text": "x" * 1_200_000}})
     lines = [good, "", "no JSON", '{"type": "unheard.of", "data": {}}', '{"data": {}}', good, too_large]
     outcome = await _publish(lines, topic, kafka_broker, tmp_path)
     assert outcome.acknowledged == 2

@@ -85,8 +85,8 @@ async def test_a_member_only_one_service_knows_is_named_with_the_dead_letter_tha
 async def test_a_service_that_does_not_catch_up_is_told_after_a_bounded_wait(
     databases: Databases, config: KafkaConfig, programme: Programme
 ) -> None:
-    async with open_publisher(config) as publisher:
-        await publisher.send(to_message(PURCHASES, "some.type", b'{"member_id": "M1"}'), pytest.fail)
+    async with open_publisher(config, lambda number, reason: pytest.fail(reason)) as publisher:
+        await publisher.send(to_message(PURCHASES, "some.type", b'{"member_id": "M1"}'), 1)
         await publisher.flush()
     await databases.loyalty.execute("INSERT INTO account (member_id) VALUES ('M1')")
     reports = await verify(databases, config, programme, WAIT_S)

@@ -8,11 +8,15 @@ from typing import Any
 
 import asyncpg
 import pytest
+from devstack import ServiceDatabase
 from eventing.envelope import new_message
+from eventing.outbox import unpack
 from eventing.records import Message
 from loyalty.audit.state import states
 from loyalty.audit.verify import verify
 from loyalty.subscriptions import CUSTOMER_STATUS, PURCHASES
+from loyalty.vouchers.codes import parse_keys
+from loyalty.vouchers.service import Vouchers
 from programme.facts import PURCHASE_COMPLETED, PURCHASE_RETURNED
 from programme.instants import parse_instant
 from programme.terms import Programme
@@ -44,6 +48,12 @@ def returned(return_id: str, of: str, cents: int, member_id: str = "M1") -> Mess
 def timeline(events: int, steps: list[dict[str, Any]], member_id: str = "M1") -> Message:
     data = {"member_id": member_id, "generation": 1, "events": events, "timeline": steps}
     return message(CUSTOMER_STATUS, CUSTOMER_STATUS_CHANGED, data)
+
+
+async def spend_500(conn: asyncpg.Connection, programme: Programme) -> None:
+    async with conn.transaction():
+        vouchers = Vouchers(programme, parse_keys("1:" + "42" * 32))
+        await vouchers.issue(conn, "M1", "voucher-5", parse_instant("2026-03-04T12:00:00Z"))
 
 
 SILVER_IN_MARCH: list[dict[str, Any]] = [
@@ -97,14 +107,25 @@ async def test_late_timeline_itemises_what_it_changes(post: Post, conn: asyncpg.
 
 
 async def test_entries_do_not_depend_on_batches(post: Post, conn: asyncpg.Connection) -> None:
-    """Two batches of the same events for two members post the same entries as one batch."""
-    facts = [("p1", 2190), ("p2", 4000), ("p1", 2190)]
-    await post(*[bought(name, cents, member_id="M1") for name, cents in facts], returned("r1", "p1", 2100))
-    for name, cents in facts:
-        await post(bought(name, cents, member_id="M2"))
-    await post(returned("r1", "p1", 2100, member_id="M2"))
-    found = await entries(conn)
-    assert found[:3] == found[3:]
+    """The same events in one batch, one by one, and cut in the middle post the same entries."""
+    for member, sizes in (("M1", [5]), ("M2", [1] * 5), ("M3", [2, 3])):
+        events = [
+            bought("p1", 2190, member_id=member),
+            returned("r1", "p1", 1000, member_id=member),
+            bought("p2", 4000, member_id=member),
+            bought("p1", 2190, member_id=member),
+            returned("r2", "p1", 1190, member_id=member),
+        ]
+        for size in sizes:
+            await post(*events[:size])
+            del events[:size]
+    expected = [
+        (1, "purchase", 21, "p1", None),
+        (2, "return", -10, "p1", "r1"),
+        (3, "purchase", 40, "p2", None),
+        (4, "return", -11, "p1", "r2"),
+    ]
+    assert await entries(conn) == expected * 3
 
 
 async def test_other_content_under_a_known_key_is_a_dead_letter(post: Post, conn: asyncpg.Connection) -> None:
@@ -114,11 +135,15 @@ async def test_other_content_under_a_known_key_is_a_dead_letter(post: Post, conn
     assert await conn.fetchval("SELECT balance_points FROM account") == 22
 
 
-async def test_return_of_spent_points_leaves_a_negative_balance(post: Post, conn: asyncpg.Connection) -> None:
+async def test_return_of_spent_points_leaves_a_negative_balance(
+    post: Post, conn: asyncpg.Connection, programme: Programme
+) -> None:
     await post(bought("p1", 50_000))
-    await conn.execute("UPDATE account SET balance_points = balance_points - 500")
+    await spend_500(conn, programme)
     await post(returned("r1", "p1", 10_000))
     assert await conn.fetchval("SELECT balance_points FROM account") == -100
+    report = await verify(conn, programme)
+    assert report.is_clean, "\n".join(report.lines())
 
 
 async def test_posted_points_are_published_with_the_versions_of_the_account(
@@ -140,24 +165,68 @@ async def test_the_application_cannot_change_the_ledger(post: Post, conn: asyncp
 
 
 DAMAGES = {
-    "a position": "UPDATE purchase_position SET posted_points = posted_points + 1",
-    "a rate": "UPDATE purchase_position SET bonus_percent = 20",
-    "a returned sum": "UPDATE purchase_position SET returned_cents = 5",
-    "a balance": "UPDATE account SET balance_points = balance_points + 1",
-    "an entry number": "UPDATE account SET last_entry_no = last_entry_no + 1",
-    "the points by year": "UPDATE account SET points_by_year = '{}'",
-    "a waiting return": "UPDATE account SET waiting_returns = 1",
-    "an outbox row left behind": "INSERT INTO outbox (messages, message_count, created_at)"
-    " VALUES ('', 0, now() - interval '1 minute')",
+    "posted points": ("UPDATE purchase_position SET posted_points = posted_points + 1", "points due"),
+    "a rate": ("UPDATE purchase_position SET bonus_percent = 20", "points due"),
+    "a returned sum": ("UPDATE purchase_position SET returned_cents = 5", "points due"),
+    "an entry": ("UPDATE ledger_entry SET points = 20 WHERE entry_no = 1", "add up to its points"),
+    "a reward": ("UPDATE voucher SET points = 499", "debits are their vouchers"),
+    "a balance": ("UPDATE account SET balance_points = balance_points + 1", "sum of their entries"),
+    "expiry": ("UPDATE account SET expired_points = 1", "sum of their entries"),
+    "an entry number": ("UPDATE account SET last_entry_no = last_entry_no + 1", "no gap"),
+    "points by year": ("UPDATE account SET points_by_year = '{}'", "points by year"),
+    "the last purchase": ("UPDATE account SET last_purchase_at = NULL", "last purchase"),
+    "a waiting return": ("UPDATE account SET waiting_returns = 1", "waiting returns"),
+    "an orphan": ("INSERT INTO ledger_entry VALUES (0, 1, now(), 'purchase', 1, 'p9', NULL)", "belong to an account"),
+    "an outbox row": (
+        "INSERT INTO outbox (messages, message_count, created_at) VALUES ('', 0, now() - interval '1 minute')",
+        "left behind",
+    ),
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-async def test_verify_notices_damage(post: Post, conn: asyncpg.Connection, programme: Programme, damage: str) -> None:
-    await post(bought("p1", 2190), bought("p2", 5000), returned("r1", "p2", 500))
+@pytest.mark.parametrize(("damage", "check"), DAMAGES.values(), ids=DAMAGES.keys())
+async def test_verify_notices_damage(
+    post: Post, conn: asyncpg.Connection, programme: Programme, database: ServiceDatabase, damage: str, check: str
+) -> None:
+    """The check whose business it is stands out."""
+    await post(bought("p1", 2190), bought("p2", 60_000), returned("r1", "p2", 500))
+    await spend_500(conn, programme)
     assert (await verify(conn, programme)).is_clean
-    await conn.execute(damage)
-    assert not (await verify(conn, programme)).is_clean
+    owner = await asyncpg.connect(database.owner_url)
+    await owner.execute(damage)
+    await owner.close()
+    found = [name for name, finding in (await verify(conn, programme)).differences.items() if finding.count]
+    assert any(check in name for name in found), found
+
+
+async def test_verify_notices_a_wrong_rate_that_adds_up(
+    post: Post, conn: asyncpg.Connection, programme: Programme, database: ServiceDatabase
+) -> None:
+    """Rate, points, entry and balance all agree, and none of them with the member's level."""
+    await post(bought("p1", 10_000))
+    owner = await asyncpg.connect(database.owner_url)
+    await owner.execute(
+        """UPDATE purchase_position SET bonus_percent = 20, posted_points = 120;
+           UPDATE ledger_entry SET points = 120;
+           UPDATE account SET balance_points = 120, points_by_year = '{"2026": [120, 0]}'"""
+    )
+    await owner.close()
+    report = await verify(conn, programme)
+    assert [finding.count for finding in report.differences.values() if finding.count] == [1]
+
+
+async def test_many_purchases_rated_anew_are_told_in_several_messages(
+    post: Post, conn: asyncpg.Connection, programme: Programme
+) -> None:
+    """A message has an upper bound, a member's purchases have none."""
+    await post(*[bought(f"p{n:05}", 1000) for n in range(2500)])
+    await conn.execute("DELETE FROM outbox")
+    await post(timeline(1, SILVER_IN_MARCH))
+    [packed] = await conn.fetch("SELECT messages FROM outbox")
+    told = [json.loads(message.value or b"") for message in unpack(packed["messages"])]
+    assert [len(event["entries"]) for event in told] == [1000, 1000, 500]
+    assert [event["balance_points"] for event in told] == [26_000, 27_000, 27_500]
+    assert [event["event_no"] for event in told] == [4, 5, 6]
 
 
 async def test_verify_tells_of_a_purchase_under_two_members(

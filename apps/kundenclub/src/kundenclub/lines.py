@@ -14,7 +14,6 @@ SOURCE = "kundenclub/publish"
 class Line(NamedTuple):
     """A line that can be published."""
 
-    number: int
     type: str
     message: Message
 
@@ -48,7 +47,7 @@ def read_line(number: int, text: bytes, topic_by_type: Mapping[str, str]) -> Lin
     topic = topic_by_type.get(written.type)
     if topic is None:
         return BadLine(number, f"no topic carries events of type {written.type[:80]!r}")
-    return Line(number, written.type, to_message(topic, written.type, bytes(written.data)))
+    return Line(written.type, to_message(topic, written.type, bytes(written.data)))
 
 
 def to_message(topic: str, type: str, data: bytes) -> Message:

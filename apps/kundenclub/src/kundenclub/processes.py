@@ -15,9 +15,10 @@ import httpx
 from devstack import launch_command
 
 from kundenclub.errors import Explained
+from kundenclub.together import all_done
 
 READY_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 30.0  # a worker ends its batch and its relay first
 FIRST_BACK_OFF_S = 0.5
 LONGEST_BACK_OFF_S = 15.0
 # A process that ran this long was all right: the next restart need not wait.
@@ -72,7 +73,7 @@ class Processes:
                 running.log.write_bytes(b"")
                 await self._start(running)
             async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
-                await asyncio.gather(*(self._until_ready(running, client) for running in self._running.values()))
+                await all_done(self._until_ready(running, client) for running in self._running.values())
             for running in self._running.values():
                 running.keeper = asyncio.create_task(self._keep_up(running))
         except BaseException:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kundenclub.errors import Explained
-from kundenclub.lines import BadLine, Line, read_line
+from kundenclub.lines import BadLine, read_line
 from kundenclub.publisher import Publisher, open_publisher
 
 SHOWN_BAD_LINES = 10
@@ -35,6 +35,10 @@ class Outcome:
     bad: list[BadLine] = field(default_factory=list)
     acknowledged: int = 0
     seconds: float = 0.0
+
+    def refuse(self, number: int, reason: str) -> None:
+        """Note a line that the broker did not take."""
+        self.bad.append(BadLine(number, reason))
 
     def lines(self) -> Iterator[str]:
         """The account as people read it."""
@@ -57,7 +61,7 @@ def opened(file: str) -> AbstractContextManager[BinaryIO]:
 async def publish(stream: BinaryIO, kafka: KafkaConfig, topic_by_type: Mapping[str, str], console: Console) -> Outcome:
     """Publish all good lines of `stream`. Raises OSError, KafkaError, Explained."""
     outcome = Outcome()
-    async with open_publisher(kafka) as publisher:
+    async with open_publisher(kafka, outcome.refuse) as publisher:
         started = time.perf_counter()
         with _bar(stream, console) as show:
             await _publish_lines(stream, publisher, topic_by_type, outcome, show)
@@ -73,19 +77,16 @@ async def _publish_lines(
     async for text in _lines_of(stream):
         read, number = read + len(text), number + 1
         if not text.isspace():
-            await _send(read_line(number, text, topic_by_type), publisher, outcome)
+            line = read_line(number, text, topic_by_type)
+            if isinstance(line, BadLine):
+                outcome.bad.append(line)
+            else:
+                outcome.sent[line.type] += 1
+                await publisher.send(line.message, number)
         if number % SHOW_EVERY_LINES == 0:
             show(read, publisher.acknowledged)
     await publisher.flush()
     show(read, publisher.acknowledged)
-
-
-async def _send(line: Line | BadLine, publisher: Publisher, outcome: Outcome) -> None:
-    if isinstance(line, BadLine):
-        outcome.bad.append(line)
-        return
-    outcome.sent[line.type] += 1
-    await publisher.send(line.message, lambda reason: outcome.bad.append(BadLine(line.number, reason)))
 
 
 async def _lines_of(stream: BinaryIO) -> AsyncIterator[bytes]:

@@ -25,6 +25,7 @@ from kundenclub.environment import (
 )
 from kundenclub.interrupts import run
 from kundenclub.processes import ProcessFailed, Program, script_path
+from kundenclub.together import all_done
 
 SERVICES = ("loyalty", "customer-status")
 COMMAND_TIMEOUT_S = 120.0
@@ -73,7 +74,7 @@ def stack(folder: Path, *, contracts: Path, ports: Ports, keep: bool, say: Say) 
         database = servers.enter_context(
             postgres(folder / "postgres", port=ports.postgres, shared_buffers=SHARED_BUFFERS, max_wal_size=MAX_WAL_SIZE)
         )
-        say("starting Kafka")
+        say("starting Kafka (downloaded once, 45 MB)")
         broker = servers.enter_context(kafka(folder / "kafka", port=ports.kafka))
         environment = service_environment(
             ports=ports,
@@ -92,7 +93,7 @@ def stack(folder: Path, *, contracts: Path, ports: Ports, keep: bool, say: Say) 
 async def _prepare(environment: Mapping[str, str], specs: Sequence[TopicSpec], say: Say) -> None:
     kafka = KafkaConfig(environment["KAFKA_BOOTSTRAP_SERVERS"])
     services = (_prepare_service(service, environment) for service in SERVICES)
-    await asyncio.gather(_prepare_topics(kafka, specs, say), *services)
+    await all_done([_prepare_topics(kafka, specs, say), *services])
 
 
 async def _prepare_topics(kafka: KafkaConfig, specs: Sequence[TopicSpec], say: Say) -> None:

@@ -21,6 +21,7 @@ from eventing.envelope import Event, read_event
 from eventing.failures import UNKNOWN_FAILURE, Invalid, is_transient
 from eventing.progress import ProgressLost, Step
 from eventing.records import Partition, Record
+from eventing.status import Status
 from eventing.subscription import Decoded, Subscription
 from eventing.transaction import Transaction
 
@@ -78,6 +79,7 @@ class Poster:
     failures_in_row_limit: int = 10
     backoff: Backoff = field(default_factory=Backoff)
     believed: dict[Partition, int] = field(default_factory=dict)
+    status: Status = field(default_factory=Status)
 
     async def post(self, batch: Batch) -> None:
         """Returns when every item has taken effect, is a dead letter, or waits behind a paused partition.
@@ -97,11 +99,13 @@ class Poster:
         attempt = 0
         while True:
             try:
-                return await work(await self.session.connection())
+                result = await work(await self.session.connection())
+                self.status.ready("database")
+                return result
             except Exception as error:
                 if not (is_transient(error) or self.session.is_broken()):
                     raise
-                log.warning("waiting_for_database", step=step, attempt=attempt, error=repr(error))
+                self.status.waiting_for("database", f"{step}: {error!r}")
                 metrics.RETRIES.labels(step).inc()
             await self.backoff.wait(attempt)
             attempt += 1

@@ -150,8 +150,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             if not begins[tp] <= offset <= ends[tp]:
                 raise WorkerStopped(
                     f"{tp.topic}[{tp.partition}]: the next event to read has offset {offset}, but the log has only"
-                    f" {begins[tp]} to {ends[tp]}. Events were deleted or the topic was made anew; a rebuild or a"
-                    " decision of an operator about event_progress is needed"
+                    f" {begins[tp]} to {ends[tp]}. Events were deleted or the topic was made anew. Bring them"
+                    " back; an operator who decides otherwise sets next_offset in event_progress"
                 ) from error
 
     def lag(self, partition: Partition, next_offset: int) -> int | None:

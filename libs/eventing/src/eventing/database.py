@@ -10,6 +10,7 @@ CONNECT_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 3.0
 COMMAND_TIMEOUT_S: Final = 60.0  # beyond the server's own limits: for a server that no longer answers at all
 
+LONG_STATEMENT_S: Final = 600.0
 _LIMITS: Final = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
@@ -73,3 +74,11 @@ async def close(conn: asyncpg.Connection) -> None:
         await conn.close(timeout=CLOSE_TIMEOUT_S)
     except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         conn.terminate()
+
+
+async def allow_long_statements(conn: Connection) -> None:
+    """Lifts the limit of a statement for this transaction: looking at everything takes longer than at one batch.
+
+    Give the statements `timeout=LONG_STATEMENT_S` too.
+    """
+    await conn.execute(f"SET LOCAL statement_timeout = {round(LONG_STATEMENT_S * 1000)}")

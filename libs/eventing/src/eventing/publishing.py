@@ -53,12 +53,12 @@ def _append(batch: object, message: Message | Record) -> bool:
 
 def _partition(message: Message | Record, partitions: int) -> Partition:
     if message.key is not None:
-        return Partition(message.topic, _hash(message.key) % partitions)
+        return Partition(message.topic, key_hash(message.key) % partitions)
     assert isinstance(message, Record)
     return Partition(message.topic, message.partition)
 
 
 @functools.lru_cache(maxsize=65_536)
-def _hash(key: bytes) -> int:
+def key_hash(key: bytes) -> int:
     """The hash of Java's default partitioner; aiokafka's is plain Python, and keys come again."""
     return int(murmur2(key)) & 0x7FFF_FFFF

@@ -100,6 +100,7 @@ async def _work(
         by_topic,
         single_attempts=config.single_attempts,
         failures_in_row_limit=config.failures_in_row_limit,
+        status=status,
     )
     supervisor = Supervisor(
         config.kafka,

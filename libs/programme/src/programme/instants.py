@@ -9,14 +9,16 @@ MINUTE_US = 60 * SECOND_US
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _RFC3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-5][0-9])"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?"
+    r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
 
 def parse_instant(text: str) -> int:
     """Read an RFC 3339 instant with an offset and at most six fraction digits (rules 3.1).
 
-    Stricter than ISO 8601: no week dates, no space, no comma, no leap second. Raises ValueError.
+    Stricter than ISO 8601: no week dates, no space, no comma, no leap second, no hour 24
+    (which some versions of Python read as the next day). Raises ValueError.
     """
     if not _RFC3339.fullmatch(text):
         raise ValueError("not an RFC 3339 instant with an offset and at most 6 fraction digits")

@@ -35,7 +35,7 @@ class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     points: _Positive
     value_cents: _Positive
-    valid_years: _Positive
+    valid_years: Annotated[int, msgspec.Meta(ge=1, le=10)]
 
 
 class Lifecycle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,6 +155,8 @@ def _problem(terms: Terms) -> str | None:
         return "thresholds must name " + ", ".join(WON_LEVELS)
     if set(terms.bonus_percent) != set(LEVELS):
         return "bonus_percent must name " + ", ".join(LEVELS)
+    if not terms.rewards:
+        return "rewards must name at least one"
     values = [terms.thresholds[level] for level in WON_LEVELS]
     if values != sorted(set(values)):
         return "thresholds must grow from level to level"

@@ -80,7 +80,11 @@ def decode_timeline(data: bytes, key: bytes | None) -> TimelineChanged:
     return TimelineChanged(wire.member_id, wire.generation, wire.events, _timeline(wire.timeline))
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Generation = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+_Events = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+# Purchases are dated 2000 to 2099 as written, and the levels they win lapse a year later.
+_EARLIEST_US = parse_instant("1999-12-30T00:00:00Z")
+_LATEST_US = parse_instant("2101-01-02T00:00:00Z")
 
 
 class _WireStep(msgspec.Struct):
@@ -90,8 +94,8 @@ class _WireStep(msgspec.Struct):
 
 class _WireTimeline(msgspec.Struct):
     member_id: str
-    generation: _Count
-    events: _Count
+    generation: _Generation
+    events: _Events
     timeline: list[_WireStep]
 
 
@@ -121,6 +125,9 @@ def _step(wire: _WireStep) -> Step:
     if wire.after is None:
         return Step(None, wire.level)
     try:
-        return Step(parse_instant(wire.after), wire.level)
+        after_us = parse_instant(wire.after)
     except ValueError as error:
         raise Refused("invalid_instant", f"timeline: after is {error}") from None
+    if not _EARLIEST_US <= after_us <= _LATEST_US:
+        raise Refused("invalid_instant", "timeline: after must be within a year of what purchases may be dated")
+    return Step(after_us, wire.level)

@@ -21,7 +21,7 @@ TIERS = (
     """,
     "COMMENT ON COLUMN member.member_id IS 'null once the member is erased'",
     "COMMENT ON COLUMN member.joined_at IS 'null: known by an event only'",
-    "COMMENT ON COLUMN member.generation IS 'raised by a rebuild'",
+    "COMMENT ON COLUMN member.generation IS 'grows when timelines are computed anew from the log'",
     "COMMENT ON COLUMN member.events IS 'purchases and returns accepted'",
     "COMMENT ON COLUMN member.waiting_returns IS 'whose purchase is unknown'",
     "COMMENT ON COLUMN member.state IS 'packed level state (programme.levels); null: no purchase yet'",
@@ -128,12 +128,12 @@ WEBAPI = (
 
 # Purchases and returns are facts: what was bought is never changed or deleted, only what came back of it is added up.
 GRANTS = {
-    "member": "SELECT, INSERT, UPDATE, DELETE",
+    "member": "SELECT, INSERT, UPDATE",
     "purchase": "SELECT, INSERT, UPDATE (returned_cents, returned_completely)",
     "purchase_return": "SELECT, INSERT",
     "event_progress": "SELECT, INSERT, UPDATE",
-    "dead_letter": "SELECT, INSERT, UPDATE, DELETE",
-    "outbox": "SELECT, INSERT, UPDATE, DELETE",
+    "dead_letter": "SELECT, INSERT, UPDATE",
+    "outbox": "SELECT, INSERT, DELETE",
     "api_key": "SELECT, INSERT, UPDATE",
     "idempotency_key": "SELECT, INSERT, DELETE",
     "alembic_version": "SELECT",

@@ -11,6 +11,10 @@ branch_labels = None
 depends_on = None
 
 
+SUMS = "returned_cents, returned_completely, bonus_percent, posted_points"
+"""What may change of a purchase; the rest are facts."""
+
+
 def upgrade() -> None:
     """Create them. The application has no UPDATE or DELETE on the ledger: its rows are only ever added."""
     _create_account()
@@ -22,7 +26,7 @@ def upgrade() -> None:
     role = app_role()
     for table, rights in (
         ("account", "SELECT, INSERT, UPDATE"),
-        ("purchase_position", "SELECT, INSERT, UPDATE"),
+        ("purchase_position", f"SELECT, INSERT, UPDATE ({SUMS})"),
         ("purchase_return", "SELECT, INSERT"),
         ("ledger_entry", "SELECT, INSERT"),
         ("voucher", "SELECT, INSERT"),

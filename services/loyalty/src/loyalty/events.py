@@ -18,6 +18,8 @@ VOUCHER_ISSUED = "kundenclub.voucher.issued.v1"
 VOUCHER_REDEEMED = "kundenclub.voucher.redeemed.v1"
 MEMBER_JOINED = "kundenclub.member.joined.v1"
 
+MOST_ENTRIES = 1_000
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -32,7 +34,7 @@ class PostedEntry(msgspec.Struct):
 
 
 class PointsPosted(msgspec.Struct):
-    """All entries one transaction added to an account."""
+    """Entries one transaction added to an account; `balance_points` is the sum of its entries up to these."""
 
     member_id: str
     event_no: int
@@ -76,13 +78,21 @@ _TYPES: dict[type[AccountEvent], str] = {
 }
 
 
-def points_posted(account: Account) -> Message | None:
-    """The event for the entries just posted to `account`; None if there are none or its member was erased."""
-    if account.member_id is None or not account.new_entries:
-        return None
-    entries = [PostedEntry(e.entry_no, e.points, e.kind, e.purchase_id, e.cause_id) for e in account.new_entries]
-    event = PointsPosted(account.member_id, account.next_event_no(), account.balance_points, entries)
-    return account_message(account, event)
+def points_posted(account: Account) -> list[Message]:
+    """The events for the entries just posted to `account`; none for an erased member.
+
+    At most `MOST_ENTRIES` in each: a message has an upper bound, the purchases a new level rates anew have none.
+    """
+    if account.member_id is None:
+        return []
+    balance, messages = account.balance_points - sum(entry.points for entry in account.new_entries), []
+    for first in range(0, len(account.new_entries), MOST_ENTRIES):
+        posted = account.new_entries[first : first + MOST_ENTRIES]
+        balance += sum(entry.points for entry in posted)
+        entries = [PostedEntry(e.entry_no, e.points, e.kind, e.purchase_id, e.cause_id) for e in posted]
+        event = PointsPosted(account.member_id, account.next_event_no(), balance, entries)
+        messages.append(account_message(account, event))
+    return messages
 
 
 def account_message(account: Account, event: AccountEvent) -> Message:

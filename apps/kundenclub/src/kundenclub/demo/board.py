@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 LINE_EVERY_S = 5.0
@@ -42,7 +42,10 @@ class Board:
         self._last_line = self._started
         self._recent: deque[tuple[float, int]] = deque()
         self._bars = Progress(
-            TextColumn("{task.description:42}"), BarColumn(bar_width=40), MofNCompleteColumn(), console=console
+            TextColumn("{task.description:32}"),
+            BarColumn(bar_width=40),
+            TextColumn("{task.completed:>9,.0f} of {task.total:,.0f}"),
+            console=console,
         )
         self._status = Text("")
         self._tasks: list[TaskID] = []
@@ -50,7 +53,7 @@ class Board:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """While it is shown, the standing is kept up to date."""
-        for name in ("published to Kafka", "posted by loyalty", "levels judged by customer-status"):
+        for name in ("published to Kafka", "posted by loyalty", "judged by customer-status"):
             self._tasks.append(self._bars.add_task(name, total=self._total))
         if not self._console.is_terminal:
             yield
@@ -70,7 +73,7 @@ class Board:
         rate = self._rate(min(standing.posted, standing.judged))
         self._status.plain = (
             f"promoted {standing.silver:,} to Silver, {standing.gold:,} to Gold · lag {standing.lag:,} events"
-            f" · {rate:,.0f} events/s · {standing.memory_bytes / 2**30:.2f} GiB"
+            f" · {rate:,.0f} events/s · {standing.memory_bytes / 2**30:.2f} GiB of memory"
         )
         now = time.monotonic()
         if not self._console.is_terminal and now - self._last_line >= LINE_EVERY_S:

@@ -127,7 +127,7 @@ class _Demo:
             httpx.AsyncClient(
                 base_url=up.environment["LOYALTY_URL"], headers=headers, timeout=TIMEOUT_S, trust_env=False
             ) as loyalty,
-            open_publisher(kafka) as publisher,
+            open_publisher(kafka, lambda order, reason: self._say(f"  order {order}: {reason}")) as publisher,
         ):
             await Checkout(loyalty, publisher, self._say).play(cast)
         await wait_until_caught_up(databases, kafka, await read_purchase_ends(kafka), CAUGHT_UP_TIMEOUT_S)

@@ -54,6 +54,7 @@ class YearStream:
         self._board = board
         self._memory_bytes = 0
         self._memory_at = 0.0
+        self._not_taken: list[str] = []
         self.result = Streamed()
 
     async def run(self, year: Path, total: int, *, kill_workers: bool) -> Streamed:
@@ -61,7 +62,7 @@ class YearStream:
         started = time.monotonic()
         kills = list(KILLS) if kill_workers else []
         with self._board.shown():
-            async with open_publisher(self._kafka) as publisher:
+            async with open_publisher(self._kafka, self._refused) as publisher:
                 publishing = asyncio.create_task(_publish(year, self._topic_by_type, publisher))
                 try:
                     await self._watch(publisher, publishing, total, kills)
@@ -82,6 +83,8 @@ class YearStream:
         while True:
             standing = await self._standing(publisher)
             self._board.show(standing)
+            if self._not_taken:
+                raise NotPublished(f"{len(self._not_taken):,} events were not taken by Kafka: {self._not_taken[0]}")
             if publishing.done():
                 publishing.result()
                 if standing.lag <= 0:
@@ -96,6 +99,9 @@ class YearStream:
             elif time.monotonic() - changed_at > NO_PROGRESS_S:
                 raise StillBehind(f"no progress for {NO_PROGRESS_S:.0f} s, {standing.lag:,} events behind")
             await asyncio.sleep(POLL_S)
+
+    def _refused(self, number: int, reason: str) -> None:
+        self._not_taken.append(f"line {number}: {reason}")
 
     async def _standing(self, publisher: Publisher) -> Standing:
         posted, judged = [
@@ -120,13 +126,10 @@ class NotPublished(Explained):
 
 
 async def _publish(year: Path, topic_by_type: Mapping[str, str], publisher: Publisher) -> None:
-    reasons: list[str] = []
     with year.open("rb") as lines:
         for number, text in enumerate(lines, 1):
             line = read_line(number, text, topic_by_type)
             if isinstance(line, BadLine):
                 raise NotPublished(f"line {number} of {year}: {line.reason}")
-            await publisher.send(line.message, reasons.append)
+            await publisher.send(line.message, number)
     await publisher.flush()
-    if reasons:
-        raise NotPublished(f"{len(reasons):,} events were not taken by Kafka: {reasons[0]}")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-from eventing.database import Connection
+from eventing.database import Connection, allow_long_statements
 from programme import state as programme_state
 from programme.digest import digest
 from programme.facts import Purchase, Return
@@ -32,7 +32,7 @@ class MemberState(msgspec.Struct):
 async def states(conn: Connection, programme: Programme, at_us: int | None, now_us: int) -> AsyncIterator[MemberState]:
     """Every member's state, sorted by `member_id` as bytes: at `at_us`, or of all events and the level of now."""
     async with conn.transaction(isolation="repeatable_read", readonly=True):
-        await store.allow_long_statements(conn)
+        await allow_long_statements(conn)
         async for histories in store.histories(conn):
             for history in histories:
                 state = state_of(history, programme, at_us, now_us)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import asyncpg
-from eventing.database import Connection
+from eventing.database import LONG_STATEMENT_S, Connection
 from programme.instants import from_datetime
 from programme.levels import LevelState
 from programme.timeline import Timeline
@@ -14,7 +14,6 @@ from customer_status.tiers.rows import MEMBER_COLUMNS, levels_from_row, timeline
 from customer_status.tiers.store import read_purchases, read_returns
 
 _MEMBERS_AT_ONCE = 200
-_STATEMENT_S = 600.0
 
 
 class History(NamedTuple):
@@ -29,11 +28,6 @@ class History(NamedTuple):
     published: Timeline
     purchases: list[PurchaseRow]
     returns: list[ReturnRow]
-
-
-async def allow_long_statements(conn: Connection) -> None:
-    """Lift the limit of a session that serves callers: looking at everything takes longer than at one batch."""
-    await conn.execute(f"SET LOCAL statement_timeout = {round(_STATEMENT_S * 1000)}")
 
 
 async def histories(conn: Connection) -> AsyncIterator[list[History]]:
@@ -54,7 +48,7 @@ async def histories(conn: Connection) -> AsyncIterator[list[History]]:
 async def purchases_under_two_members(conn: Connection) -> list[str]:
     """The purchase_ids that more than one member has (rules 3.7: each counts, and it is reported)."""
     rows = await conn.fetch(
-        "SELECT purchase_id FROM purchase GROUP BY 1 HAVING count(*) > 1 ORDER BY 1", timeout=_STATEMENT_S
+        "SELECT purchase_id FROM purchase GROUP BY 1 HAVING count(*) > 1 ORDER BY 1", timeout=LONG_STATEMENT_S
     )
     return [row["purchase_id"] for row in rows]
 
@@ -69,7 +63,7 @@ async def rows_of_no_member(conn: Connection) -> list[str]:
         SELECT format('return %s of account %s', return_id, account_no) FROM purchase_return
         WHERE NOT EXISTS (SELECT FROM member WHERE member.account_no = purchase_return.account_no)
         ORDER BY text""",
-        timeout=_STATEMENT_S,
+        timeout=LONG_STATEMENT_S,
     )
     return [row["text"] for row in rows]
 

@@ -7,7 +7,7 @@ faults; anomalies are things a retailer should look at, such as more returned th
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from eventing.database import Connection
+from eventing.database import Connection, allow_long_statements
 from eventing.dead_letters import find
 from eventing.progress import load_all
 from eventing.records import Partition
@@ -43,7 +43,7 @@ async def verify(conn: Connection, programme: Programme, read_ends: ReadEnds | N
     """
     report = Report("customer-status")
     async with conn.transaction(isolation="repeatable_read", readonly=True):
-        await store.allow_long_statements(conn)
+        await allow_long_statements(conn)
         async for histories in store.histories(conn):
             for history in histories:
                 _check_member(report, programme, history)

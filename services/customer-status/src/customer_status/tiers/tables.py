@@ -22,7 +22,13 @@ def _member(metadata: sa.MetaData) -> None:
         sa.Column("account_no", sa.BigInteger, sa.Identity(always=True), primary_key=True),
         sa.Column("member_id", sa.Text(collation="C"), unique=True, comment="null once the member is erased"),
         sa.Column("joined_at", sa.DateTime(timezone=True), comment="null: known by an event only"),
-        sa.Column("generation", sa.Integer, nullable=False, server_default="1", comment="raised by a rebuild"),
+        sa.Column(
+            "generation",
+            sa.Integer,
+            nullable=False,
+            server_default="1",
+            comment="grows when timelines are computed anew from the log",
+        ),
         sa.Column(
             "events", sa.BigInteger, nullable=False, server_default="0", comment="purchases and returns accepted"
         ),

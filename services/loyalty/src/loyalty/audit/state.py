@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import msgspec
+from eventing.database import allow_long_statements
 from programme.calendar import civil_year
 from programme.digest import digest
 from programme.expiry import expired_points
@@ -38,6 +39,7 @@ async def states(
 ) -> AsyncIterator[MemberState]:
     """Every member's state, sorted by `member_id` as bytes: at `at_us`, or of all events and the expiry of now."""
     async with conn.transaction(isolation="repeatable_read", readonly=True):
+        await allow_long_statements(conn)
         async for histories in store.histories(conn):
             for history in histories:
                 state = state_of(history, programme, at_us, now_us)

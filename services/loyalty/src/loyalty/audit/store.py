@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 import asyncpg
+from eventing.database import LONG_STATEMENT_S
 
 from loyalty.points.domain import Account, KnownReturn, Position
 from loyalty.points.store import ACCOUNT, POSITION, RETURN, account_of, position_of, return_of
@@ -11,6 +12,7 @@ from loyalty.vouchers.domain import Voucher
 from loyalty.vouchers.store import VOUCHER, voucher_of
 
 _ACCOUNTS_AT_ONCE = 500
+_OF_ACCOUNTS = ("purchase_position", "purchase_return", "ledger_entry", "voucher")
 
 
 class AccountHistory(NamedTuple):
@@ -64,7 +66,26 @@ async def entry_sums(conn: asyncpg.Connection, account_nos: Sequence[int]) -> li
     return [EntrySum(*row) for row in rows]
 
 
+async def rows_of_no_account(conn: asyncpg.Connection) -> dict[str, int]:
+    """How many rows of each table belong to nothing: what foreign keys would keep out."""
+    found: dict[str, int] = {}
+    for table in _OF_ACCOUNTS:
+        found[table] = await conn.fetchval(
+            f"""SELECT count(*) FROM {table} t
+                WHERE NOT EXISTS (SELECT FROM account a WHERE a.account_no = t.account_no)""",
+            timeout=LONG_STATEMENT_S,
+        )
+    found["voucher_redemption"] = await conn.fetchval(
+        """SELECT count(*) FROM voucher_redemption r
+           WHERE NOT EXISTS (SELECT FROM voucher v WHERE v.voucher_no = r.voucher_no)""",
+        timeout=LONG_STATEMENT_S,
+    )
+    return found
+
+
 async def purchases_under_two_members(conn: asyncpg.Connection) -> list[str]:
     """The purchase_ids that more than one account has (rules 3.7: both count, and it is reported)."""
-    rows = await conn.fetch("SELECT purchase_id FROM purchase_position GROUP BY 1 HAVING count(*) > 1 ORDER BY 1")
+    rows = await conn.fetch(
+        "SELECT purchase_id FROM purchase_position GROUP BY 1 HAVING count(*) > 1 ORDER BY 1", timeout=LONG_STATEMENT_S
+    )
     return [row["purchase_id"] for row in rows]

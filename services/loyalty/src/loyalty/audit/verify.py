@@ -7,6 +7,7 @@ are faults; anomalies are things a retailer should look at, such as more returne
 from collections.abc import Awaitable, Callable, Mapping
 
 import asyncpg
+from eventing.database import allow_long_statements
 from eventing.progress import load_all
 from eventing.records import Partition
 from eventing.report import Report
@@ -14,6 +15,7 @@ from programme.calendar import civil_year
 from programme.facts import Return
 from programme.points import earning_cents, eligible_cents, unknown_classes
 from programme.terms import Programme
+from programme.timeline import bonus_percent_at
 
 from loyalty.audit import store
 from loyalty.audit.store import AccountHistory, EntrySum
@@ -33,6 +35,7 @@ async def verify(conn: asyncpg.Connection, programme: Programme, read_ends: Read
     """
     report = Report("loyalty")
     async with conn.transaction(isolation="repeatable_read", readonly=True):
+        await allow_long_statements(conn)
         async for histories in store.histories(conn):
             sums: dict[int, list[EntrySum]] = {history.account.account_no: [] for history in histories}
             for row in await store.entry_sums(conn, list(sums)):
@@ -43,6 +46,8 @@ async def verify(conn: asyncpg.Connection, programme: Programme, read_ends: Read
                 _note_anomalies(report, programme, history)
         for purchase_id in await store.purchases_under_two_members(conn):
             report.anomaly("purchase_id under two members").add(purchase_id)
+        for table, rows in (await store.rows_of_no_account(conn)).items():
+            report.check("tables whose rows all belong to an account").expect(rows == 0, f"{table}: {rows} do not")
         await _check_messaging(conn, report, read_ends)
     return report
 
@@ -65,16 +70,21 @@ def _check_positions(report: Report, programme: Programme, history: AccountHisto
             position.received_us,
             position.purchase,
             eligible_cents(position.purchase.cents_by_class, terms),
-            position.bonus_percent,
+            bonus_percent_at(programme, history.account.timeline, position.purchase.occurred_us),
             sum(eligible_cents(fact.cents_by_class, terms) for fact in back),
             any(fact.complete for fact in back),
         )
         expected.posted_points = expected.due_points()
         check.expect(
             position == expected,
-            f"{_name(history)} {position.purchase.purchase_id}: posted {position.posted_points},"
-            f" due {expected.posted_points}",
+            f"{_name(history)} {position.purchase.purchase_id}: {_differing(position, expected)}",
         )
+
+
+def _differing(position: Position, expected: Position) -> str:
+    names = ("eligible_cents", "bonus_percent", "returned_cents", "returned_completely", "posted_points")
+    pairs = [(name, getattr(position, name), getattr(expected, name)) for name in names]
+    return ", ".join(f"{name} {kept}, due {due}" for name, kept, due in pairs if kept != due)
 
 
 def _check_account(report: Report, history: AccountHistory, sums: list[EntrySum]) -> None:
@@ -105,6 +115,8 @@ def _check_account(report: Report, history: AccountHistory, sums: list[EntrySum]
         _points_by_year(history) == (_without_zeros(account.earned_by_year), _without_zeros(account.debited_by_year)),
         name,
     )
+    last_us = max((position.purchase.occurred_us for position in history.positions), default=None)
+    report.check("accounts that know their last purchase").expect(account.last_purchase_us == last_us, name)
     waiting = _waiting_returns(history)
     report.check("accounts whose waiting returns are counted").expect(
         waiting == account.waiting_returns, f"{name}: {waiting} wait, {account.waiting_returns} counted"
@@ -148,8 +160,11 @@ def _note_anomalies(report: Report, programme: Programme, history: AccountHistor
 
 
 async def _check_messaging(conn: asyncpg.Connection, report: Report, read_ends: ReadEnds | None) -> None:
+    stored = await load_all(conn)
+    for progress in stored:
+        if progress.paused_reason is not None:
+            report.anomaly("paused partitions").add(f"{progress.partition}: {progress.paused_reason}")
     if read_ends is not None:
-        stored = await load_all(conn)
         ends = await read_ends()
         for progress in stored:
             end = ends.get(progress.partition, 0)

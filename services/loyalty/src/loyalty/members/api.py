@@ -108,7 +108,7 @@ async def read_member(
     account = await _account(snapshot, member_id)
     member = _view(account, member_id, programme, await vouchers_of(snapshot, account.account_no), now)
     etag = f'"{hashlib.sha256(member.model_dump_json().encode()).hexdigest()[:32]}"'
-    if if_none_match == etag:
+    if if_none_match is not None and etag in [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]:
         return Response(status_code=304, headers={"ETag": etag})
     response.headers["ETag"] = etag
     return member
@@ -149,7 +149,9 @@ def _view(account: Account, member_id: str, programme: Programme, vouchers: list
         level=level_at(account.timeline, now_us),
         bonus_percent=bonus_percent_at(programme, account.timeline, now_us),
         points_to_next_voucher=max(0, cheapest - balance),
-        expiring_next=None if expiring is None else ExpiringPoints(points=expiring[0], at=to_datetime(expiring[1])),
+        expiring_next=None
+        if expiring is None
+        else ExpiringPoints(points=expiring.points, at=to_datetime(expiring.at_us)),
         open_vouchers=[
             OpenVoucher(
                 voucher_id=voucher.voucher_id,

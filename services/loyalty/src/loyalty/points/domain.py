@@ -12,7 +12,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from programme.calendar import civil_year
-from programme.expiry import expired_points, next_expiry
+from programme.expiry import NextExpiry, expired_points, next_expiry
 from programme.facts import Purchase, Return
 from programme.points import eligible_cents, points_of, remaining_cents
 from programme.terms import Programme
@@ -75,7 +75,7 @@ class Account:
         """The balance of rules 3.8 at `at_us`."""
         return self.balance_points - self.unposted_expiry(at_us)
 
-    def next_expiry(self, at_us: int) -> tuple[int, int] | None:
+    def next_expiry(self, at_us: int) -> NextExpiry | None:
         """Points that expire next if nothing is spent, and the instant; None if none will."""
         return next_expiry(self.earned_by_year, self.debited_by_year, at_us)
 

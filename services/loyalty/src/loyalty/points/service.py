@@ -99,7 +99,6 @@ async def _save(transaction: Transaction, ledger: Ledger) -> None:
     await store.write_positions(conn, ledger.positions.values())
     await store.write_returns(conn, ledger.returns.values())
     for account in ledger.accounts.values():
-        message = points_posted(account)
-        if message is not None:
+        for message in points_posted(account):
             transaction.publish(message)
     await store.write_accounts(conn, ledger.accounts.values())

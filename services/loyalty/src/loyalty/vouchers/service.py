@@ -157,4 +157,4 @@ async def _save(conn: Connection, account: Account, event: Callable[[int], event
     posted = events.points_posted(account)
     messages = [events.account_message(account, event(account.next_event_no()))]
     await accounts.write_accounts(conn, [account])
-    await enqueue(conn, [posted, *messages] if posted else messages)
+    await enqueue(conn, [*posted, *messages])

@@ -67,15 +67,6 @@ async def find_owner(conn: Connection, voucher_id: str) -> str | None:
     return owner
 
 
-async def find_redemption_of(conn: Connection, purchase_id: str) -> str | None:
-    """The voucher_id of the voucher a purchase redeemed; None if it redeemed none."""
-    found: str | None = await conn.fetchval(
-        "SELECT v.voucher_id FROM voucher_redemption r JOIN voucher v USING (voucher_no) WHERE r.purchase_id = $1",
-        purchase_id,
-    )
-    return found
-
-
 async def add_redemption(conn: Connection, voucher_no: int, redemption: Redemption) -> bool:
     """Record a redemption; False if the purchase has redeemed another voucher meanwhile."""
     status = await conn.execute(
