@@ -116,6 +116,14 @@ async def test_a_line_of_a_pipe_is_published_before_the_pipe_ends(
     assert (await publishing).acknowledged == 1
 
 
+async def test_nothing_at_all_is_published_at_once(kafka_broker: KafkaBroker, topic: str) -> None:
+    """As cron and systemd start things: standard input is the null device."""
+    config = KafkaConfig(kafka_broker.bootstrap_servers)
+    with opened(os.devnull) as nothing:
+        publishing = publish(nothing, config, {BOUGHT: topic}, Console(file=io.StringIO()))
+        assert (await asyncio.wait_for(publishing, 30.0)).acknowledged == 0
+
+
 async def test_bad_lines_are_named_and_the_others_are_published(
     kafka_broker: KafkaBroker, topic: str, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 import typer
 from eventing import dead_letters, progress
 from eventing.cli import dead_letters_app, partitions_app, topics_app
+from eventing.commands import explained
 from eventing.database import connect
 from eventing.dead_letters import Refusal
 from eventing.kafka import KafkaConfig
@@ -80,6 +81,19 @@ async def test_partitions_are_listed_and_resumed(command: Command, conn: asyncpg
     assert (refused.exit_code, refused.stderr) == (1, "t[1] is not paused\n")
 
 
+async def test_a_paused_partition_goes_on_after_what_nobody_can_read(
+    command: Command, conn: asyncpg.Connection
+) -> None:
+    there = Partition("t", 0)
+    await progress.load(conn, [there])
+    refused = await command("partitions", "skip", "t", "0", "--to", "7")
+    assert (refused.exit_code, refused.stderr) == (1, "t[0] is not paused before offset 7\n")
+    await progress.pause(conn, there, "no record can be read")
+    assert (await command("partitions", "skip", "t", "0", "--to", "7")).stdout == "t[0] goes on at offset 7\n"
+    row = (await progress.load(conn, [there]))[there]
+    assert (row.next_offset, row.paused_at) == (7, None)
+
+
 async def test_topics_are_created_and_differences_reported(kafka: KafkaConfig, make_topic: MakeTopic) -> None:
     topic = (await make_topic(partitions=3, message_timestamp_type="CreateTime")).spec
     assert await check_topics(kafka, [topic]) == []
@@ -95,6 +109,18 @@ async def test_topics_are_created_and_differences_reported(kafka: KafkaConfig, m
     assert (str(missing), missing.blocks) == ("missing: does not exist", True)
     ends = await read_end_offsets(kafka, [topic.topic])
     assert ends == {Partition(topic.topic, number): 0 for number in range(3)}
+
+
+def test_a_folder_without_topic_contracts_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no topic contracts"):
+        load_topics(tmp_path)
+
+
+@pytest.mark.parametrize("error", [OSError("away"), ValueError("no port"), asyncpg.PostgresError("no")])
+def test_what_can_be_mended_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as exit_, explained():
+        raise error
+    assert (exit_.value.exit_code, capsys.readouterr().err.count("\n")) == (1, 1)
 
 
 async def test_topics_apply_creates_what_the_contracts_say(

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from eventing import outbox
 from eventing.database import close, connect
+from eventing.failures import Invalid
 from eventing.kafka import KafkaConfig
 from eventing.records import Message, Record
 from eventing.relay import Relay, RelayPace
@@ -148,7 +149,7 @@ async def test_tombstones_and_several_rows_a_round(
 
 async def test_a_message_no_broker_takes_fails_the_change_and_not_the_relay(conn: asyncpg.Connection) -> None:
     message = Message("any", b"k", b"1" * outbox.MAX_MESSAGE_BYTES, ())
-    with pytest.raises(ValueError, match="at most 1000000"):
+    with pytest.raises(Invalid, match="at most 1000000"):
         await outbox.enqueue(conn, [message])
     assert await outbox.depth(conn) == (0, 0.0)
 

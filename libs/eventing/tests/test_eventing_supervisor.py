@@ -7,6 +7,7 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from eventing import dead_letters, progress
+from eventing.failures import Invalid
 from eventing.kafka import KafkaConfig
 from eventing.records import Message, Partition, Record
 from eventing.subscription import Decoded, Subscription
@@ -63,6 +64,9 @@ async def test_what_cannot_be_decoded_becomes_a_dead_letter_and_the_rest_flows(
         good._replace(value=b"1" * 1_048_577),
         good._replace(headers=(*good.headers, ("na\0me", b"\0")), value=b"[]"),
         topic.number(-1),
+        topic.number(-1)._replace(headers=(*good.headers, ("x-trace", None))),
+        good._replace(headers=tuple((n, None if n == "ce_id" else v) for n, v in good.headers)),
+        good._replace(headers=(("content-type", b"application/cloudevents+json"),), value=b'{"data":' + b"[" * 20_000),
     ]
     keyless = Record(topic.name, 0, 0, 0, None, b"x", ())
     await topic.publish([good, *broken, keyless, skipped, unknown, topic.number(2)])
@@ -77,11 +81,37 @@ async def test_what_cannot_be_decoded_becomes_a_dead_letter_and_the_rest_flows(
         "too_large",
         "no_number",
         "unknown_failure",
+        "unknown_failure",
+        "not_a_cloudevent",
+        "not_a_cloudevent",
         "not_a_cloudevent",
     ]
-    assert [letter.record.offset for letter in letters] == list(range(1, 8))
-    assert [letter.record.value for letter in letters[:6]] == [message.value for message in broken]
+    assert [letter.record.offset for letter in letters] == list(range(1, 11))
+    assert [letter.record.value for letter in letters[:9]] == [message.value for message in broken]
     assert letters[-1].record.key is None
+    assert ("x-trace", None) in letters[6].record.headers
+
+
+async def test_what_only_the_handler_can_refuse_is_tried_once(
+    make_topic: MakeTopic, kafka: KafkaConfig, database_url: str, conn: asyncpg.Connection
+) -> None:
+    topic, refused = await make_topic(partitions=1), list[int]()
+
+    async def choosy(transaction: Transaction, events: Sequence[Decoded[int]]) -> None:
+        await store(transaction, events)
+        if [event.value for event in events] == [2]:
+            refused.append(2)
+        if 2 in [event.value for event in events]:
+            raise Invalid("no_twos", "2 is one too many")
+
+    await topic.publish_numbers([1, 2, 3])
+    async with running(
+        kafka, database_url, Subscription(topic.name, frozenset({"test.numbered.v1"}), decode_number, choosy)
+    ):
+        await until_stored(conn, 2)
+    await assert_exactly(conn, [1, 3])
+    [letter] = await dead_letters.find(conn)
+    assert (letter.reason, refused) == ("no_twos", [2])
 
 
 async def _poison(conn: asyncpg.Connection, numbers: range) -> None:

@@ -131,7 +131,7 @@ def facts_of() -> Callable[[Iterable[Record]], list[Purchase | Return]]:
 
     def facts_of(records: Iterable[Record]) -> list[Purchase | Return]:
         shopping = [record for record in records if record.topic == PURCHASES_TOPIC]
-        types = [dict(record.headers)["ce_type"].decode() for record in shopping]
+        types = [(dict(record.headers)["ce_type"] or b"").decode() for record in shopping]
         facts = [
             accept(event_type, record.value or b"", record.key, record.timestamp_us)
             for event_type, record in zip(types, shopping, strict=True)

@@ -55,7 +55,11 @@ class Outcome:
 
 def opened(file: str) -> AbstractContextManager[BinaryIO]:
     """The file to publish; "-" is standard input. Raises OSError."""
-    return nullcontext(sys.stdin.buffer) if file == "-" else open(file, "rb")
+    if file != "-":
+        return open(file, "rb")
+    if sys.stdin is None:
+        raise Explained("standard input is closed")
+    return nullcontext(sys.stdin.buffer)
 
 
 async def publish(stream: BinaryIO, kafka: KafkaConfig, topic_by_type: Mapping[str, str], console: Console) -> Outcome:
@@ -91,7 +95,8 @@ async def _publish_lines(
 
 async def _lines_of(stream: BinaryIO) -> AsyncIterator[bytes]:
     """The lines; of a pipe or terminal each as soon as it is there, while what was read before is being sent."""
-    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+    mode = os.fstat(stream.fileno()).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stream.isatty()):
         for line in stream:
             yield line
         return

@@ -133,5 +133,5 @@ async def _linger(publisher: Publisher) -> None:
 
 
 def _size(message: Message) -> int:
-    headers = sum(len(name) + len(value) for name, value in message.headers)
+    headers = sum(len(name) + len(value or b"") for name, value in message.headers)
     return len(message.key) + len(message.value or b"") + headers

@@ -146,13 +146,24 @@ class Poster:
                 return True
             except ProgressLost:
                 raise
+            except Invalid as invalid:  # only the handler could find it out: trying again cannot help
+                await self._refuse(item, invalid)
+                return True
             except Exception as error:
                 failure = error
                 metrics.RETRIES.labels("single").inc()
             await self.backoff.wait(attempt)
         record = item.record
         log.error("event_given_up", topic=topic, partition=record.partition, offset=record.offset, exc_info=failure)
-        return not await self.retried("give_up", lambda conn: self._give_up(conn, item, failure))
+        try:
+            return not await self.retried("give_up", lambda conn: self._give_up(conn, item, failure))
+        except ProgressLost:
+            raise
+        except Exception as error:  # not even a dead letter: only this partition may stand still for it
+            log.critical("event_cannot_be_given_up", topic=topic, partition=record.partition, exc_info=error)
+            partition, reason = Partition(topic, record.partition), f"offset {record.offset}: {error!r}"
+            await self.retried("pause", lambda conn: progress.pause(conn, partition, reason))
+            return False
 
     async def _give_up(self, conn: Connection, item: Item, failure: Exception) -> bool:
         topic, reason = item.record.topic, f"{type(failure).__name__}: {failure}"
@@ -161,15 +172,18 @@ class Poster:
             paused = await progress.advance_past_failure(
                 conn, topic, step, limit=self.failures_in_row_limit, reason=reason
             )
-            event = item.judged.event if isinstance(item.judged, Decoded) else None
             transaction = Transaction(conn)
-            transaction.refuse(Refusal(item.record, event, UNKNOWN_FAILURE, reason))
+            transaction.refuse(_refusal(item, UNKNOWN_FAILURE, reason))
             await transaction.flush()
         self._committed(topic, [step])
         metrics.EVENTS.labels(topic, UNKNOWN_FAILURE).inc()
         if paused:
             log.critical("partition_paused", topic=topic, partition=step.number, reason=reason)
         return paused
+
+    async def _refuse(self, item: Item, invalid: Invalid) -> None:
+        refused = Item(item.record, _refusal(item, invalid.reason, invalid.detail))
+        await self.retried("post", lambda conn: self._post_together(conn, item.record.topic, [refused]))
 
     def _steps(self, items: Sequence[Item]) -> list[Step]:
         ends = {item.record.partition: item.record.offset + 1 for item in items}
@@ -180,6 +194,11 @@ class Poster:
         for step in steps:
             self.believed[Partition(topic, step.number)] = step.next_offset
         metrics.LAST_PROGRESS.set_to_current_time()
+
+
+def _refusal(item: Item, reason: str, detail: str) -> Refusal:
+    event = item.judged.event if isinstance(item.judged, Decoded) else None
+    return Refusal(item.record, event, reason, detail)
 
 
 def _count(topic: str, items: Sequence[Item], refusals: Sequence[Refusal]) -> None:

@@ -85,6 +85,15 @@ def partitions_app(open_database: OpenDatabase) -> typer.Typer:
             raise refused(f"{topic}[{partition}] is not paused")
         typer.echo(f"{topic}[{partition}] resumed")
 
+    @app.command()
+    def skip(
+        topic: str, partition: int, to: Annotated[int, typer.Option(help="The next offset to read.", min=0, max=2**62)]
+    ) -> None:
+        """Let a paused partition go on after records that nobody can read. Their events are lost to this service."""
+        if not _run(open_database, lambda conn: progress.skip(conn, Partition(topic, partition), to)):
+            raise refused(f"{topic}[{partition}] is not paused before offset {to}")
+        typer.echo(f"{topic}[{partition}] goes on at offset {to}")
+
     return app
 
 
@@ -143,7 +152,7 @@ def _line(letter: DeadLetter) -> str:
 
 def _full(letter: DeadLetter) -> str:
     record = letter.record
-    headers = [f"  {name}: {value.decode(errors='replace')}" for name, value in record.headers]
+    headers = [f"  {name}: {'(no value)' if v is None else v.decode(errors='replace')}" for name, v in record.headers]
     value = "(no value)" if record.value is None else record.value.decode(errors="backslashreplace")
     key = "(no key)" if record.key is None else record.key.decode(errors="backslashreplace")
     return "\n".join([_line(letter), f"key: {key}", "headers:", *headers, "value:", value])

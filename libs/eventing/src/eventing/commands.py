@@ -1,6 +1,8 @@
 """What all operators' commands share: what can be mended is one line and an exit status, never a stack trace."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, TypeVar
@@ -20,7 +22,9 @@ R = TypeVar("R")
 
 _MENDABLE: Final = (
     OSError,
+    OverflowError,
     TimeoutError,
+    ValueError,
     KafkaError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -45,6 +49,9 @@ def explained(*others: type[Exception]) -> Iterator[None]:
     known: tuple[type[Exception], ...] = (Refused, *others)
     try:
         yield
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
     except known as error:
         raise refused(str(error)) from None
     except _MENDABLE as error:

@@ -98,12 +98,16 @@ def _row(refusal: Refusal) -> tuple[object, ...]:
         _EPOCH + timedelta(microseconds=record.timestamp_us),
         record.key,
         record.value,
-        json.dumps([[_storable(name), base64.b64encode(value).decode()] for name, value in record.headers]),
+        json.dumps([[_storable(name), _encoded(value)] for name, value in record.headers]),
         event and _storable(event.id),
         event and _storable(event.type),
         _storable(refusal.reason),
         _storable(refusal.detail),
     )
+
+
+def _encoded(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
 
 
 def _storable(text: str) -> str:
@@ -126,4 +130,4 @@ def _dead_letter(row: asyncpg.Record) -> DeadLetter:
 
 
 def _headers(text: str) -> Headers:
-    return tuple((name, base64.b64decode(value)) for name, value in json.loads(text))
+    return tuple((name, None if value is None else base64.b64decode(value)) for name, value in json.loads(text))

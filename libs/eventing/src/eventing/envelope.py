@@ -42,8 +42,8 @@ def read_event(record: Record) -> Event:
         raise Invalid("no_value", "the record has no value")
     if len(record.value) > MAX_VALUE_BYTES:
         raise Invalid("too_large", f"the value has {len(record.value)} bytes, at most {MAX_VALUE_BYTES} are taken")
-    headers = dict(record.headers)
-    if headers.get("content-type", b"").lower().startswith(_STRUCTURED):
+    headers = {name: header for name, header in record.headers if header is not None}
+    if (headers.get("content-type") or b"").lower().startswith(_STRUCTURED):
         return _read_structured(record, record.value)
     return _read_binary(record, record.value, headers)
 
@@ -66,6 +66,8 @@ def _read_structured(record: Record, value: bytes) -> Event:
         event = _structured_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid("not_a_cloudevent", str(error)) from None
+    except RecursionError:
+        raise Invalid("not_a_cloudevent", "the JSON is nested too deeply") from None
     if event.specversion != "1.0":
         raise Invalid("not_a_cloudevent", "specversion is not 1.0")
     data = event.data_base64 if event.data_base64 is not None else bytes(event.data)

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from eventing.database import Connection
+from eventing.failures import Invalid
 from eventing.records import Message
 
 MAX_MESSAGE_BYTES: Final = 1_000_000  # a broker refuses more than 1 MiB by default, overhead included
@@ -24,13 +25,15 @@ async def enqueue(conn: Connection, messages: Sequence[Message]) -> None:
 
     No NOTIFY: it makes the commits of all that notify wait for each other, a third of the throughput at 32 writers.
 
-    Raises ValueError for a message no broker would take: found here, it fails the change and not the relay.
+    Raises Invalid for a message no broker would take: found here, it fails the change and not the relay, and no
+    retry can help.
     """
     if not messages:
         return
     for message in messages:
         if _size(message) > MAX_MESSAGE_BYTES:
-            raise ValueError(f"a message for {message.topic} has {_size(message)} bytes, at most {MAX_MESSAGE_BYTES}")
+            size = f"a message for {message.topic} has {_size(message)} bytes, at most {MAX_MESSAGE_BYTES}"
+            raise Invalid("message_too_large", size)
     packed = _encoder.encode(messages)
     await conn.execute("INSERT INTO outbox (messages, message_count) VALUES ($1, $2)", packed, len(messages))
 
@@ -50,5 +53,5 @@ async def depth(conn: Connection) -> tuple[int, float]:
 
 
 def _size(message: Message) -> int:
-    headers = sum(len(name) + len(value) for name, value in message.headers)
+    headers = sum(len(name) + len(value or b"") for name, value in message.headers)
     return len(message.key) + len(message.value or b"") + headers

@@ -136,6 +136,20 @@ async def resume(conn: Connection, partition: Partition) -> bool:
     return bool(status == "UPDATE 1")
 
 
+async def skip(conn: Connection, partition: Partition, next_offset: int) -> bool:
+    """Lets a paused partition go on at a later offset: what lies between is not read. False if nothing was changed.
+
+    The partition must be paused, and `next_offset` beyond the stored one.
+    """
+    status = await conn.execute(
+        """UPDATE event_progress SET next_offset = $3, paused_at = NULL, paused_reason = NULL, failures_in_row = 0
+           WHERE topic = $1 AND partition = $2 AND paused_at IS NOT NULL AND next_offset < $3""",
+        *partition,
+        next_offset,
+    )
+    return bool(status == "UPDATE 1")
+
+
 def _progress(row: asyncpg.Record) -> Progress:
     return Progress(
         Partition(row["topic"], row["partition"]),

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
+"""Names and values; Kafka knows a value that is null."""
 
 
 class Partition(NamedTuple):

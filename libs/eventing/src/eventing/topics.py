@@ -1,5 +1,6 @@
 """Topics as data: what a topic must look like, created where missing, reported where different."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -34,8 +35,14 @@ class Finding(NamedTuple):
 
 
 def load_topics(folder: Path) -> tuple[TopicSpec, ...]:
-    """All topic contracts (`*.yaml`) in `folder`, by file name. Raises msgspec.ValidationError naming what is wrong."""
-    return tuple(msgspec.yaml.decode(path.read_bytes(), type=TopicSpec) for path in sorted(folder.glob("*.yaml")))
+    """All topic contracts (`*.yaml`) in `folder`, by file name.
+
+    Raises FileNotFoundError if there is none, msgspec.ValidationError naming what is wrong with one.
+    """
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        raise FileNotFoundError(errno.ENOENT, "holds no topic contracts (see CONTRACTS_DIR)", str(folder))
+    return tuple(msgspec.yaml.decode(path.read_bytes(), type=TopicSpec) for path in files)
 
 
 async def apply_topics(

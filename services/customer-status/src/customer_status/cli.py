@@ -14,6 +14,7 @@ from eventing.database import connect
 from eventing.kafka import KafkaConfig
 from eventing.log_ends import read_end_offsets
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
+from programme.calendar import civil_day
 from programme.instants import parse_instant
 from programme.terms import Programme, ProgrammeError, load_programme
 from webapi.keys import keys_app
@@ -115,7 +116,9 @@ def _programme() -> Programme:
 
 def _instant(text: str) -> int:
     try:
-        return parse_instant(text)
+        at_us = parse_instant(text)
+        civil_day(at_us)  # the calendar ends where events do
+        return at_us
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--at") from None
 

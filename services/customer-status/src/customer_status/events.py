@@ -45,6 +45,8 @@ def read_joined(event: Event) -> MemberJoined:
     try:
         wire = decode_json(_JOINED, event.data)
         require_member(wire.member_id, event.record.key)
+        if not wire.joined_at.startswith("20"):
+            raise Invalid("invalid_instant", "joined_at: the year must be 2000 to 2099")
         return MemberJoined(wire.member_id, parse_instant(wire.joined_at))
     except Refused as refused:
         raise Invalid(refused.reason, refused.detail) from None

@@ -12,6 +12,7 @@ from eventing.cli import dead_letters_app, partitions_app
 from eventing.commands import configure_logs, explained, opened, run
 from eventing.database import connect
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
+from programme.calendar import civil_day
 from programme.instants import parse_instant
 from programme.terms import Programme, ProgrammeError, load_programme
 from webapi.keys import keys_app
@@ -113,7 +114,9 @@ def _programme() -> Programme:
 
 def _instant(text: str) -> int:
     try:
-        return parse_instant(text)
+        at_us = parse_instant(text)
+        civil_day(at_us)  # the calendar ends where events do
+        return at_us
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--at") from None
 
