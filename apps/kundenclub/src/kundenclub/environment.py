@@ -19,9 +19,6 @@ API_KEY_SCOPES = (
     "members:read",
     "members:write",
     "vouchers:write",
-    "vouchers:codes",
-    "quotes:read",
-    "operations:read",
 )
 _ASSIGNMENT = re.compile(r"^([A-Z_]+)=(.*)$", re.MULTILINE)
 
