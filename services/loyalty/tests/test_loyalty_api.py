@@ -1,39 +1,40 @@
 """The HTTP API on a real database, called as a checkout does."""
 
 import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
 from devstack import ServiceDatabase
+from eventing.envelope import new_message
 from eventing.outbox import unpack
 from httpx import AsyncClient, Response
 from loyalty.audit.verify import verify
+from loyalty.subscriptions import PURCHASES
+from programme.facts import PURCHASE_COMPLETED
 from programme.terms import Programme
 
 BASKET = {"food": 2000}
 
 
-async def give_points(conn: asyncpg.Connection, api: AsyncClient, member_id: str, points: int) -> None:
-    """Points as a purchase of this year would have posted them."""
-    await api.put(f"/v1/members/{member_id}")
-    await conn.execute(
-        """
-        WITH account AS (
-            UPDATE account SET balance_points = $2, last_entry_no = 1,
-                   points_by_year = jsonb_build_object(extract(year FROM now())::text, jsonb_build_array($2::bigint, 0))
-            WHERE member_id = $1 RETURNING account_no
-        ), position AS (
-            INSERT INTO purchase_position
-            SELECT account_no, 'gift', now(), now(), jsonb_build_object('goods', $2 * 100), '{}', $2 * 100, 0,
-                   false, 0, $2
-            FROM account
-        )
-        INSERT INTO ledger_entry (account_no, entry_no, kind, points, purchase_id)
-        SELECT account_no, 1, 'purchase', $2, 'gift' FROM account
-        """,
-        member_id,
-        points,
-    )
+@pytest.fixture
+def give_points(api: AsyncClient, post: Callable[..., Awaitable[None]]) -> Callable[[str, int], Awaitable[None]]:
+    """`await give_points(member_id, points)`: the member joins, and a purchase of today earns the points."""
+
+    async def give(member_id: str, points: int) -> None:
+        await api.put(f"/v1/members/{member_id}")
+        line = {"line": 1, "product_class": "goods", "quantity": 1, "amount_cents": points * 100}
+        data = {"purchase_id": "p1", "member_id": member_id, "currency": "EUR", "lines": [line]}
+        data["occurred_at"] = datetime.now(UTC).isoformat()
+        encoded = json.dumps(data).encode()
+        await post(new_message(PURCHASES, type=PURCHASE_COMPLETED, source="urn:test", key=member_id, data=encoded))
+
+    return give
+
+
+GivePoints = Callable[[str, int], Awaitable[None]]
 
 
 async def spend(api: AsyncClient, member_id: str, key: str) -> Response:
@@ -55,8 +56,10 @@ async def test_joining_is_201_once_and_200_after(api: AsyncClient, conn: asyncpg
     assert [message.topic for message in unpack(packed["messages"])] == ["kundenclub.members"]
 
 
-async def test_a_member_reads_balance_and_next_voucher(api: AsyncClient, conn: asyncpg.Connection) -> None:
-    await give_points(conn, api, "M1", 420)
+async def test_a_member_reads_balance_and_next_voucher(
+    api: AsyncClient, give_points: GivePoints, conn: asyncpg.Connection
+) -> None:
+    await give_points("M1", 420)
     member = (await api.get("/v1/members/M1")).json()
     assert (member["balance_points"], member["points_to_next_voucher"]) == (420, 80)
     assert (member["level"], member["bonus_percent"]) == ("basis", 0)
@@ -82,8 +85,10 @@ async def test_a_malformed_member_id_is_a_422_problem(api: AsyncClient, member_i
     assert (answer.status_code, answer.json()["code"]) == (422, "malformed")
 
 
-async def test_500_points_become_a_voucher(api: AsyncClient, conn: asyncpg.Connection, programme: Programme) -> None:
-    await give_points(conn, api, "M1", 700)
+async def test_500_points_become_a_voucher(
+    api: AsyncClient, give_points: GivePoints, conn: asyncpg.Connection, programme: Programme
+) -> None:
+    await give_points("M1", 700)
     answer = await spend(api, "M1", "order-1")
     assert answer.status_code == 201
     assert answer.json()["balance_points"] == 200
@@ -96,15 +101,19 @@ async def test_500_points_become_a_voucher(api: AsyncClient, conn: asyncpg.Conne
     assert report.is_clean, "\n".join(report.lines())
 
 
-async def test_the_same_idempotency_key_gives_the_same_voucher(api: AsyncClient, conn: asyncpg.Connection) -> None:
-    await give_points(conn, api, "M1", 1200)
+async def test_the_same_idempotency_key_gives_the_same_voucher(
+    api: AsyncClient, give_points: GivePoints, conn: asyncpg.Connection
+) -> None:
+    await give_points("M1", 1200)
     first, second = await spend(api, "M1", "order-1"), await spend(api, "M1", "order-1")
     assert (first.json(), second.headers["Idempotency-Replayed"]) == (second.json(), "true")
     assert await conn.fetchval("SELECT count(*) FROM voucher") == 1
 
 
-async def test_no_table_holds_a_voucher_code(api: AsyncClient, conn: asyncpg.Connection) -> None:
-    await give_points(conn, api, "M1", 500)
+async def test_no_table_holds_a_voucher_code(
+    api: AsyncClient, give_points: GivePoints, conn: asyncpg.Connection
+) -> None:
+    await give_points("M1", 500)
     code = (await spend(api, "M1", "order-1")).json()["code"]
     tables = await conn.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     for [table] in tables:
@@ -116,8 +125,10 @@ async def test_no_table_holds_a_voucher_code(api: AsyncClient, conn: asyncpg.Con
             assert code.replace("-", "") not in text, table
 
 
-async def test_parallel_redeems_of_700_points_issue_one_voucher(api: AsyncClient, conn: asyncpg.Connection) -> None:
-    await give_points(conn, api, "M1", 700)
+async def test_parallel_redeems_of_700_points_issue_one_voucher(
+    api: AsyncClient, give_points: GivePoints, conn: asyncpg.Connection
+) -> None:
+    await give_points("M1", 700)
     answers: list[Response] = []
     for _ in range(5):
         answers += await asyncio.gather(*[spend(api, "M1", f"order-{len(answers)}-{n}") for n in range(8)])
@@ -128,8 +139,10 @@ async def test_parallel_redeems_of_700_points_issue_one_voucher(api: AsyncClient
     assert await conn.fetchval("SELECT balance_points FROM account") == 200
 
 
-async def test_a_voucher_is_checked_and_redeemed_once(api: AsyncClient, conn: asyncpg.Connection) -> None:
-    await give_points(conn, api, "M1", 500)
+async def test_a_voucher_is_checked_and_redeemed_once(
+    api: AsyncClient, give_points: GivePoints, conn: asyncpg.Connection
+) -> None:
+    await give_points("M1", 500)
     code = (await spend(api, "M1", "order-1")).json()["code"]
     assert (await api.post("/v1/vouchers/check", json={"code": code.lower()})).json()["state"] == "open"
     first = await redeem(api, code, "shop-1")
@@ -142,23 +155,29 @@ async def test_a_voucher_is_checked_and_redeemed_once(api: AsyncClient, conn: as
     assert (await api.get("/v1/members/M1")).json()["open_vouchers"] == []
 
 
-async def test_50_tills_redeem_one_voucher_and_one_wins(api: AsyncClient, conn: asyncpg.Connection) -> None:
-    await give_points(conn, api, "M1", 500)
+async def test_50_tills_redeem_one_voucher_and_one_wins(
+    api: AsyncClient, give_points: GivePoints, conn: asyncpg.Connection
+) -> None:
+    await give_points("M1", 500)
     code = (await spend(api, "M1", "order-1")).json()["code"]
     answers = await asyncio.gather(*[redeem(api, code, f"till-{n}") for n in range(50)])
     assert sorted(answer.status_code for answer in answers) == [200] + [409] * 49
 
 
-async def test_one_purchase_redeems_one_voucher(api: AsyncClient, conn: asyncpg.Connection) -> None:
-    await give_points(conn, api, "M1", 1000)
+async def test_one_purchase_redeems_one_voucher(
+    api: AsyncClient, give_points: GivePoints, conn: asyncpg.Connection
+) -> None:
+    await give_points("M1", 1000)
     codes = [(await spend(api, "M1", f"order-{n}")).json()["code"] for n in range(2)]
     answers = [await redeem(api, code, "shop-1") for code in codes]
     assert [answer.status_code for answer in answers] == [200, 409]
     assert answers[1].json()["code"] == "purchase_has_voucher"
 
 
-async def test_a_voucher_pays_not_for_tobacco(api: AsyncClient, conn: asyncpg.Connection) -> None:
-    await give_points(conn, api, "M1", 500)
+async def test_a_voucher_pays_not_for_tobacco(
+    api: AsyncClient, give_points: GivePoints, conn: asyncpg.Connection
+) -> None:
+    await give_points("M1", 500)
     code = (await spend(api, "M1", "order-1")).json()["code"]
     answer = await redeem(api, code, "shop-1", {"tobacco": 900, "food": 499})
     assert (answer.status_code, answer.json()["code"]) == (409, "voucher_not_applicable")
@@ -166,9 +185,9 @@ async def test_a_voucher_pays_not_for_tobacco(api: AsyncClient, conn: asyncpg.Co
 
 
 async def test_an_expired_voucher_is_refused(
-    api: AsyncClient, conn: asyncpg.Connection, database: ServiceDatabase
+    api: AsyncClient, give_points: GivePoints, conn: asyncpg.Connection, database: ServiceDatabase
 ) -> None:
-    await give_points(conn, api, "M1", 500)
+    await give_points("M1", 500)
     code = (await spend(api, "M1", "order-1")).json()["code"]
     owner = await asyncpg.connect(database.owner_url)
     await owner.execute("UPDATE voucher SET valid_until = now()")
