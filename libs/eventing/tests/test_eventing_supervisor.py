@@ -8,11 +8,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from eventing import dead_letters, progress
 from eventing.failures import Invalid
-from eventing.kafka import KafkaConfig
+from eventing.kafka import KafkaConfig, open_producer
 from eventing.records import Message, Partition, Record
 from eventing.subscription import Decoded, Subscription
 from eventing.testing import wait_until
 from eventing.transaction import Transaction
+from prometheus_client import REGISTRY
 from receiver import decode_number, store, subscription_for
 from stage import MakeTopic, Topic, assert_exactly, numbers, running, until_stored
 
@@ -90,6 +91,20 @@ async def test_what_cannot_be_decoded_becomes_a_dead_letter_and_the_rest_flows(
     assert [letter.record.value for letter in letters[:9]] == [message.value for message in broken]
     assert letters[-1].record.key is None
     assert ("x-trace", None) in letters[6].record.headers
+
+
+async def test_a_record_in_another_partition_than_its_keys_is_taken_and_counted(
+    make_topic: MakeTopic, kafka: KafkaConfig, database_url: str, conn: asyncpg.Connection
+) -> None:
+    topic = await make_topic(partitions=2)
+    async with open_producer(kafka, "test") as producer:
+        for number, partition in enumerate((0, 1), start=1):
+            message = topic.number(number)
+            headers = list(message.headers)
+            await producer.send_and_wait(topic.name, message.value, message.key, partition, headers=headers)
+    async with running(kafka, database_url, subscription_for(topic.name)):
+        await until_stored(conn, 2)
+    assert REGISTRY.get_sample_value("eventing_misplaced_records_total", {"topic": topic.name}) == 1
 
 
 async def test_what_only_the_handler_can_refuse_is_tried_once(

@@ -18,6 +18,7 @@ from aiokafka.errors import CorruptRecordException, NoOffsetForPartitionError, O
 
 from eventing.failures import WorkerStopped
 from eventing.kafka import KafkaConfig, stop_client
+from eventing.publishing import key_hash
 from eventing.records import Partition, Record
 
 _UNREADABLE: Final = (UnicodeDecodeError, CorruptRecordException)
@@ -141,6 +142,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             except _UNREADABLE as error:
                 offset = await self._client.position(tp)
                 raise UnreadableRecord(Partition(tp.topic, tp.partition), offset, error) from error
+
+    def is_misplaced(self, record: Record) -> bool:
+        """Whether a producer with another partitioner than Java's wrote it; events of its key may be handled apart."""
+        partitions = self._client.partitions_for_topic(record.topic)
+        return bool(record.key and partitions) and key_hash(record.key) % len(partitions) != record.partition
 
     async def _explain_out_of_range(self, error: OffsetOutOfRangeError) -> None:
         """Raises WorkerStopped if the log really begins later or ends earlier; otherwise a new consumer may help."""

@@ -5,6 +5,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 EVENTS: Final = Counter("eventing_events_total", "Records handled", ["topic", "outcome"])
+MISPLACED: Final = Counter("eventing_misplaced_records_total", "Records not in their key's partition", ["topic"])
 BATCH_SECONDS: Final = Histogram(
     "eventing_batch_seconds",
     "Duration of one batch's transaction",

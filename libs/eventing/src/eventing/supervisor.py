@@ -124,6 +124,8 @@ class Supervisor:
         by_topic: defaultdict[str, list[Item]] = defaultdict(list)
         for record in await consumer.poll(self._batch_size, _POLL_S):
             by_topic[record.topic].append(judge(self._subscriptions[record.topic], record))
+            if consumer.is_misplaced(record):
+                metrics.MISPLACED.labels(record.topic).inc()
         return [Batch(topic, generation, items) for topic, items in by_topic.items()]
 
     async def _fetched(self, ahead: asyncio.Task[list[Batch]]) -> Sequence[Batch] | None:
