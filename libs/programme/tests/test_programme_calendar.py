@@ -79,12 +79,6 @@ def test_keys_keep_the_order_of_instants(one: int, other: int) -> None:
     assert calendar.day_key(low) <= calendar.day_key(high)
 
 
-def test_points_expire_on_the_first_of_january_of_the_fourth_year_after() -> None:
-    last_instant_of_2026 = parse_instant("2026-12-31T22:59:59.999999Z")
-    assert calendar.expires_at_us(last_instant_of_2026) == parse_instant("2029-12-31T23:00:00Z")
-    assert calendar.expires_at_us(last_instant_of_2026 + 1) == parse_instant("2030-12-31T23:00:00Z")
-
-
 @given(days)
 def test_boundaries_are_midnights_of_the_first_of_january(day: int) -> None:
     year = calendar.year_of_day(day)

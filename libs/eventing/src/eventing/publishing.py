@@ -15,7 +15,7 @@ from eventing.records import Message, Partition, Record
 async def publish(producer: AIOKafkaProducer, messages: Iterable[Message | Record]) -> None:
     """Sends every message to the partition of its key; a record without a key goes back to its own.
 
-    Batches are built here, one after the other per partition: a third of the cost of the client's own path with its
+    Batches are built here, one after the other per partition: cheaper than the client's own path with its
     future per message. Raises KafkaError if one was not acknowledged; the others may have been.
     """
     counts: dict[str, int] = {}

@@ -112,11 +112,6 @@ def boundary_us(year: int) -> int:
     return midnight_us(day_of(date(year, 1, 1)))
 
 
-def expires_at_us(us: int) -> int:
-    """The boundary at which the points of a purchase made at `us` expire (rules 3.9)."""
-    return boundary_us(civil_year(us) + 4)
-
-
 def _index(day: int) -> int:
     if not _FIRST_DAY <= day <= _LAST_DAY:
         raise ValueError(f"day outside the years {FIRST_YEAR} to {LAST_YEAR}")
