@@ -59,6 +59,8 @@ class LevelState(msgspec.Struct, array_like=True):
     """No window ever held more points than this."""
     keys: list[int]
     nets: list[int]
+    total: int
+    """The sum of `nets`, so that a purchase need not add them up."""
     sums: list[int]
     """Points collected within the year as of the entry's day, or less if it earns no level either way."""
 
@@ -69,7 +71,7 @@ _DECODER = msgspec.msgpack.Decoder(LevelState)
 
 def new_state() -> LevelState:
     """The state of a member who has bought nothing."""
-    return LevelState(0, list(BASIS), [_NO_SUPPORT] * len(_HIGHEST_FIRST), 0, [], [], [])
+    return LevelState(0, list(BASIS), [_NO_SUPPORT] * len(_HIGHEST_FIRST), 0, [], [], 0, [])
 
 
 def encode(state: LevelState) -> bytes:
@@ -200,6 +202,7 @@ def _advance(state: LevelState, us: int, key: int) -> None:
             break
         lapsed += 1
     if lapsed:
+        state.total -= sum(state.nets[:lapsed])
         del state.keys[:lapsed], state.nets[:lapsed], state.sums[:lapsed]
 
 
@@ -211,7 +214,8 @@ def _collect(terms: Terms, state: LevelState, key: int, points: int) -> None:
         state.keys.append(key)
         state.nets.append(points)
         state.sums.append(0)
-    collected = state.sums[-1] = sum(state.nets)
+    state.total += points
+    collected = state.sums[-1] = state.total
     state.peak = max(state.peak, collected)
     for index, level in enumerate(_HIGHEST_FIRST):
         if collected >= terms.thresholds[level]:
@@ -227,9 +231,11 @@ def _collect_late(state: LevelState, key: int, points: int) -> None:
     index = bisect_left(state.keys, key)
     if index < len(state.keys) and state.keys[index] == key:
         state.nets[index] += points
+        state.total += points
     elif valid_until_key(key) >= day_key(state.high_us):
         state.keys.insert(index, key)
         state.nets.insert(index, points)
+        state.total += points
         state.sums.insert(index, 0)
 
 
@@ -239,6 +245,7 @@ def _give_back(programme: Programme, state: LevelState, key: int, points: int) -
     state.sums[first:end] = [collected - points for collected in state.sums[first:end]]
     if first < end and state.keys[first] == key:
         state.nets[first] -= points
+        state.total -= points
     for index, level in enumerate(_HIGHEST_FIRST):
         if state.support[index] >= key:
             state.support[index] = _newest_support(programme, state, level, state.support[index])
