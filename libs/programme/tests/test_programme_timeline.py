@@ -12,6 +12,7 @@ from programme.instants import parse_instant
 from programme.terms import LEVELS, load_programme
 from programme.timeline import (
     BASIS,
+    Cause,
     Step,
     Timeline,
     TimelineChanged,
@@ -65,7 +66,7 @@ def test_a_purchase_at_the_instant_of_a_step_has_the_level_before() -> None:
 @given(timelines())
 def test_timelines_survive_json_and_their_event(timeline: Timeline) -> None:
     assert steps_from_json(json.loads(json.dumps(steps_to_json(timeline)))) == timeline
-    changed = TimelineChanged("M1", 3, 2**40, timeline)
+    changed = TimelineChanged("M1", 3, 2**40, timeline, (Cause("return", "r1", WON_US),))
     assert decode_timeline(encode_timeline(changed), b"M1") == changed
 
 

@@ -44,7 +44,7 @@ def split(rng: random.Random, records: list[Record]) -> Iterator[list[Record]]:
 
 async def printed(conn: asyncpg.Connection, programme: Programme, at: str | None = NOW) -> list[dict[str, Any]]:
     at_us = None if at is None else parse_instant(at)
-    return [msgspec.to_builtins(state) async for state in states(conn, programme, at_us, parse_instant(NOW))]
+    return [msgspec.to_builtins(state) async for state in states(conn, programme, at_us, None, parse_instant(NOW))]
 
 
 def check_published(messages: list[Message], expected: dict[str, Any]) -> None:

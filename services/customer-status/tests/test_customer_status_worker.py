@@ -143,7 +143,7 @@ async def test_a_worker_killed_in_mid_stream_ends_where_the_rules_say(
 
     now_us = parse_instant(NOW)
     expected = {state.member_id: state for state in state_of(programme, facts_of(records), now_us)}
-    found = {state.member_id: state async for state in states(conn, programme, None, now_us)}
+    found = {state.member_id: state async for state in states(conn, programme, None, None, now_us)}
     mine = {member_id: state for member_id, state in found.items() if member_id.startswith(prefix)}
     assert {member_id: state.digest for member_id, state in mine.items()} == {
         member_id: state.digest for member_id, state in expected.items()

@@ -36,10 +36,20 @@ async def test_a_change_of_level_is_published_whole(conn: asyncpg.Connection, fe
     assert (change.member_id, change.generation, change.events) == ("M1", 1, 2)
     assert [step.level for step in change.steps] == ["basis", "silver", "basis"]
     assert change.steps[1].after_us == parse_instant(DAY.format(2))
+    assert [(cause.kind, cause.id) for cause in change.causes] == [("purchase", "p1"), ("purchase", "p2")]
     assert await timeline(conn, "M1") == change.steps
     headers = dict(message.headers)
     assert headers["ce_type"] == b"kundenclub.customer-status.changed.v1"
     assert headers["ce_partitionkey"] == b"M1"
+
+
+async def test_a_timeline_names_what_arrived_and_changed_it(conn: asyncpg.Connection, feed: Any) -> None:
+    await feed.bought("M1", "p1", DAY.format(5), 50_000)
+    [won] = await feed.bought("M1", "p2", DAY.format(3), 60_000)
+    [lost] = await feed.returned("M1", "r1", DAY.format(1), of="p2", cents=60_000)
+    assert [cause.id for cause in decode_timeline(won.value, won.key).causes] == ["p2"]
+    [cause] = decode_timeline(lost.value, lost.key).causes
+    assert cause == ("return", "r1", parse_instant(DAY.format(3)))
 
 
 async def test_what_changes_no_level_publishes_nothing(conn: asyncpg.Connection, feed: Any) -> None:

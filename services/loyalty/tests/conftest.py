@@ -54,18 +54,21 @@ Post = Callable[..., Awaitable[None]]
 
 @pytest.fixture
 async def post(database: ServiceDatabase, programme: Programme, conn: asyncpg.Connection) -> AsyncIterator[Post]:
-    """`await post(*messages)`: messages of one topic as one batch, the way a worker feeds them, without a broker."""
+    """`await post(*messages)`: messages of one topic as one batch, the way a worker feeds them, without a broker.
+
+    `received_us` is the log's stamp of all of them.
+    """
     by_topic = {subscription.topic: subscription for subscription in subscriptions(programme)}
     for topic in by_topic:
         await conn.execute("INSERT INTO event_progress (topic, partition, next_offset) VALUES ($1, 0, 0)", topic)
     session = Session(database.app_url, application_name="test")
     poster = Poster(session, by_topic, believed={Partition(topic, 0): 0 for topic in by_topic})
 
-    async def post(*messages: Message) -> None:
+    async def post(*messages: Message, received_us: int = STAMP_US) -> None:
         topic = messages[0].topic
         first = poster.believed[Partition(topic, 0)]
         records = [
-            Record(topic, 0, first + n, STAMP_US, message.key, message.value, message.headers)
+            Record(topic, 0, first + n, received_us, message.key, message.value, message.headers)
             for n, message in enumerate(messages)
         ]
         await poster.post(Batch(topic, 0, [judge(by_topic[topic], record) for record in records]))

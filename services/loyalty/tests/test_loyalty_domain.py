@@ -4,11 +4,12 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from loyalty.points.domain import Account, Ledger, Outcome, first_difference_us
+from loyalty.points.account import Account
+from loyalty.points.domain import Ledger, Outcome, first_difference_us
 from programme.facts import Purchase, Return
 from programme.instants import parse_instant
 from programme.terms import load_programme
-from programme.timeline import BASIS, Step, Timeline, TimelineChanged, level_at
+from programme.timeline import BASIS, Cause, Step, Timeline, TimelineChanged, level_at
 
 PROGRAMME = load_programme(Path(__file__).parents[3] / "contracts" / "programme.toml")
 NOON = parse_instant("2026-03-03T12:00:00Z")
@@ -81,6 +82,15 @@ def test_a_late_timeline_posts_the_difference_with_its_cause() -> None:
     assert entries(ledger)[-1] == ("level", 4, "p1", "timeline 1.2")
 
 
+def test_a_level_entry_names_the_latest_arrival_before_its_purchase_and_the_level() -> None:
+    ledger = empty_ledger()
+    causes = (Cause("purchase", "late", NOON - HOUR), Cause("return", "r9", NOON - 1), Cause("purchase", "p2", NOON))
+    change = TimelineChanged("M1", 1, 3, (*BASIS, Step(NOON - HOUR, "gold")), causes)
+    post(ledger, purchase("p1", 4000), change)
+    entry = ledger.accounts["M1"].new_entries[-1]
+    assert (entry.kind, entry.points, entry.cause_id, entry.level) == ("level", 8, "return r9", "gold")
+
+
 def test_an_older_timeline_changes_nothing() -> None:
     ledger = empty_ledger()
     post(ledger, purchase("p1", 4000), timeline(2, (NOON - HOUR, "silver")), timeline(1))
@@ -132,7 +142,9 @@ def test_negative_balance_and_expiry_together() -> None:
     account = Account(1, "M1")
     account.earned_by_year[2020] = 700
     account.balance_points = 700
-    account.debit("reward", 500, parse_instant("2023-05-01T12:00:00Z"), cause_id="v1")
+    account.post_expiry(parse_instant("2023-05-01T12:00:00Z"))
+    account.add_debits({2023: 500})
+    account.post("reward", -500, cause_id="v1")
     assert account.available_points(parse_instant("2023-12-31T22:59:59Z")) == 200
     new_year_2024 = parse_instant("2023-12-31T23:00:00Z")
     assert account.available_points(new_year_2024) == 0
@@ -148,6 +160,9 @@ def test_a_late_return_of_expired_points_is_not_taken_twice() -> None:
     account.earned_by_year[2020] = 300
     account.post("return", -400, purchase_id="p1")
     assert account.available_points(new_year_2024) == 0
+    account.correct_expiry()
+    assert (account.balance_points, account.expired_points) == (0, 300)
+    assert [(e.kind, e.points) for e in account.new_entries][1:] == [("return", -400), ("expiry", 400)]
 
 
 def test_a_difference_of_zero_posts_no_entry() -> None:

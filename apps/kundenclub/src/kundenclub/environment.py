@@ -19,6 +19,7 @@ API_KEY_SCOPES = (
     "members:read",
     "members:write",
     "vouchers:write",
+    "adjustments:write",
 )
 _ASSIGNMENT = re.compile(r"^([A-Z_]+)=(.*)$", re.MULTILINE)
 

@@ -105,8 +105,8 @@ async def compare(databases: Databases, kafka: KafkaConfig, programme: Programme
 async def read_states(databases: Databases, programme: Programme) -> tuple[States, States]:
     """What each service knows of each member, now."""
     now_us = time.time_ns() // 1000
-    first = loyalty.audit.state.states(databases.loyalty, programme, None, now_us)
-    second = customer_status.audit.state.states(databases.customer_status, programme, None, now_us)
+    first = loyalty.audit.state.states(databases.loyalty, programme, None, None, now_us)
+    second = customer_status.audit.state.states(databases.customer_status, programme, None, None, now_us)
     return (
         {state.member_id: Known(state.purchases, state.digest) async for state in first},
         {state.member_id: Known(state.purchases, state.digest) async for state in second},

@@ -30,6 +30,10 @@ class Invalid(Exception):
         self.detail = detail
 
 
+class StartOver(Exception):
+    """A handler found after locking that it needs more locks: roll back and try the batch again, it knows more then."""
+
+
 class WorkerStopped(Exception):
     """The worker cannot go on until an operator decides; the text says what happened and where."""
 
@@ -56,4 +60,4 @@ def _transient_itself(error: BaseException) -> bool:
         return bool(error.retriable) or isinstance(error, _TRANSIENT_KAFKA)
     if isinstance(error, asyncpg.InterfaceError):
         return "closed" in str(error)  # asyncpg has no class of its own for using a lost connection
-    return isinstance(error, (*_TRANSIENT_DATABASE, OSError, TimeoutError))
+    return isinstance(error, (*_TRANSIENT_DATABASE, StartOver, OSError, TimeoutError))

@@ -51,6 +51,7 @@ def date_of(day: int) -> date:
 
 _MIDNIGHT_US = list(_midnights())
 _ANNIVERSARY = list(_anniversaries())
+_YEAR = [date_of(day).year for day in range(_FIRST_DAY, _LAST_DAY + 1)]
 _VALID_UNTIL_KEY = [2 * day for day in _ANNIVERSARY]
 
 
@@ -98,13 +99,13 @@ def key_midnight_us(key: int) -> int:
 
 
 def civil_year(us: int) -> int:
-    """The Berlin calendar year of an instant."""
-    return year_of_day(civil_day(us))
+    """The Berlin calendar year of an instant. Raises ValueError outside 1999 to 2105."""
+    return _YEAR[civil_day(us) - _FIRST_DAY]
 
 
 def year_of_day(day: int) -> int:
-    """The calendar year of a civil day."""
-    return date_of(day).year
+    """The calendar year of a civil day. Raises ValueError outside 1999 to 2105."""
+    return _YEAR[_index(day)]
 
 
 def boundary_us(year: int) -> int:

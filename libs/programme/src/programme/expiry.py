@@ -22,30 +22,34 @@ def expired_points(earned_by_year: Mapping[int, int], debited_by_year: Mapping[i
     `earned_by_year`: points by civil year of the purchase, net of all returns known, and credits by adjustment.
     `debited_by_year`: debits less give-backs, by the civil year of their date.
     """
-    return _expired(earned_by_year, debited_by_year, civil_year(at_us))
+    return expired_by(earned_by_year, debited_by_year, civil_year(at_us))
+
+
+def expired_by(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int], year: int) -> int:
+    """Points expired at 00:00 Berlin on 1 January of `year`: the greatest excess of expiring points over debits, over
+    all boundaries up to then. The two mappings are those of `expired_points`.
+    """
+    if min(earned_by_year, default=year) + YEARS_USABLE > year and min(debited_by_year.values(), default=0) >= 0:
+        return 0  # nothing was bought long enough ago: the common case, and every posting asks
+    excess = 0
+    for boundary in _boundaries(earned_by_year, debited_by_year):
+        if boundary <= year:
+            expiring = sum(points for bought, points in earned_by_year.items() if bought + YEARS_USABLE <= boundary)
+            debited = sum(points for spent, points in debited_by_year.items() if spent < boundary)
+            excess = max(excess, expiring - debited)
+    return excess
 
 
 def next_expiry(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int], at_us: int) -> NextExpiry | None:
     """What lapses at the first boundary after an instant at which anything does, if nothing more is spent."""
     year = civil_year(at_us)
-    already = _expired(earned_by_year, debited_by_year, year)
+    already = expired_by(earned_by_year, debited_by_year, year)
     for boundary in _boundaries(earned_by_year, debited_by_year):
         if boundary > year:
-            points = _expired(earned_by_year, debited_by_year, boundary) - already
+            points = expired_by(earned_by_year, debited_by_year, boundary) - already
             if points > 0:
                 return NextExpiry(points, boundary_us(boundary))
     return None
-
-
-def _expired(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int], last: int) -> int:
-    """The greatest excess of expiring points over debits, over all boundaries up to 1 January of year `last`."""
-    excess = 0
-    for boundary in _boundaries(earned_by_year, debited_by_year):
-        if boundary <= last:
-            expiring = sum(points for year, points in earned_by_year.items() if year + YEARS_USABLE <= boundary)
-            debited = sum(points for year, points in debited_by_year.items() if year < boundary)
-            excess = max(excess, expiring - debited)
-    return excess
 
 
 def _boundaries(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int]) -> list[int]:

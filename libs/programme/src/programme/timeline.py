@@ -3,15 +3,16 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from programme.facts import Refused, decode_json, require_member
+from programme.facts import BUSINESS_ID, Refused, decode_json, require_member
 from programme.instants import format_instant, parse_instant
 from programme.terms import BASE_LEVEL, LEVELS, Programme
 
 CUSTOMER_STATUS_CHANGED = "kundenclub.customer-status.changed.v1"
+MOST_CAUSES = 20
 
 
 class Step(NamedTuple):
@@ -26,13 +27,29 @@ Timeline = tuple[Step, ...]
 BASIS: Timeline = (Step(None, BASE_LEVEL),)
 
 
+class Cause(NamedTuple):
+    """A purchase or return that arrived and changed a timeline; `kind` is `purchase` or `return`.
+
+    `occurred_us` is the instant from which it can have changed a level: of a return, not before its purchase's.
+    """
+
+    kind: str
+    id: str
+    occurred_us: int
+
+
 class TimelineChanged(msgspec.Struct, frozen=True):
-    """The whole timeline of a member. Of two, the one with the greater (generation, events) is the newer."""
+    """The whole timeline of a member. Of two, the one with the greater (generation, events) is the newer.
+
+    `causes` are what arrived since the timeline before it, by instant, at most `MOST_CAUSES`; none are known when it
+    was computed anew. They explain, they decide nothing.
+    """
 
     member_id: str
     generation: int
     events: int
     steps: Timeline
+    causes: tuple[Cause, ...] = ()
 
 
 def level_at(timeline: Sequence[Step], us: int) -> str:
@@ -63,21 +80,26 @@ def steps_from_json(steps: Sequence[Any]) -> Timeline:
 
 def encode_timeline(changed: TimelineChanged) -> bytes:
     """The data of a `CUSTOMER_STATUS_CHANGED` event."""
-    return msgspec.json.encode(
-        {
-            "member_id": changed.member_id,
-            "generation": changed.generation,
-            "events": changed.events,
-            "timeline": steps_to_json(changed.steps),
-        }
-    )
+    wire: dict[str, Any] = {
+        "member_id": changed.member_id,
+        "generation": changed.generation,
+        "events": changed.events,
+        "timeline": steps_to_json(changed.steps),
+    }
+    if changed.causes:
+        wire["causes"] = [
+            {"kind": cause.kind, "id": cause.id, "occurred_at": format_instant(cause.occurred_us)}
+            for cause in changed.causes
+        ]
+    return msgspec.json.encode(wire)
 
 
 def decode_timeline(data: bytes, key: bytes | None) -> TimelineChanged:
     """Read the data of a `CUSTOMER_STATUS_CHANGED` event. Raises Refused, and nothing else."""
     wire = decode_json(_DECODER, data)
     require_member(wire.member_id, key)
-    return TimelineChanged(wire.member_id, wire.generation, wire.events, _timeline(wire.timeline))
+    causes = tuple(_cause(cause) for cause in wire.causes)
+    return TimelineChanged(wire.member_id, wire.generation, wire.events, _timeline(wire.timeline), causes)
 
 
 _Generation = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
@@ -92,11 +114,18 @@ class _WireStep(msgspec.Struct):
     level: str
 
 
+class _WireCause(msgspec.Struct):
+    kind: Literal["purchase", "return"]
+    id: str
+    occurred_at: str
+
+
 class _WireTimeline(msgspec.Struct):
     member_id: str
     generation: _Generation
     events: _Events
     timeline: list[_WireStep]
+    causes: Annotated[list[_WireCause], msgspec.Meta(max_length=MOST_CAUSES)] = []
 
 
 _DECODER = msgspec.json.Decoder(_WireTimeline)
@@ -117,6 +146,15 @@ def _timeline(wire: Sequence[_WireStep]) -> Timeline:
         if later.level == earlier.level:
             raise Refused("invalid_timeline", "timeline: adjacent steps must differ in level")
     return steps
+
+
+def _cause(wire: _WireCause) -> Cause:
+    if not BUSINESS_ID.fullmatch(wire.id):
+        raise Refused("invalid_id", "causes: id is not a purchase_id or return_id")
+    try:
+        return Cause(wire.kind, wire.id, parse_instant(wire.occurred_at))
+    except ValueError as error:
+        raise Refused("invalid_instant", f"causes: occurred_at is {error}") from None
 
 
 def _step(wire: _WireStep) -> Step:

@@ -67,13 +67,15 @@ def print_state(
     at: Annotated[
         str | None, typer.Option(help="RFC 3339 with offset: only events up to then, and the level of then.")
     ] = None,
+    known_at: Annotated[str | None, typer.Option(help="... by what had been received then.")] = None,
 ) -> None:
     """Print one JSON object a member, sorted by member_id."""
-    programme, at_us = _programme(), None if at is None else _instant(at)
+    programme = _programme()
+    at_us, known_us = _instant(at, "--at"), _instant(known_at, "--known-at")
 
     async def print_states() -> None:
         async with opened(_open_database) as conn:
-            async for member in states(conn, programme, at_us, time.time_ns() // 1000):
+            async for member in states(conn, programme, at_us, known_us, time.time_ns() // 1000):
                 sys.stdout.write(msgspec.json.encode(member).decode() + "\n")
 
     run(print_states())
@@ -114,13 +116,15 @@ def _programme() -> Programme:
         return load_programme(load_settings(ContractsSettings).dir / "programme.toml")
 
 
-def _instant(text: str) -> int:
+def _instant(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
     try:
         at_us = parse_instant(text)
         civil_day(at_us)  # the calendar ends where events do
         return at_us
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--at") from None
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 if __name__ == "__main__":

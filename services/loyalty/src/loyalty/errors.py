@@ -11,6 +11,14 @@ class MemberNotFound(Problem):
     title = "Member not found"
 
 
+class PurchaseNotFound(Problem):
+    """The member has no purchase with this purchase_id; a return that waits for one does not make it."""
+
+    status = 404
+    code = "purchase_not_found"
+    title = "Purchase not found"
+
+
 class RewardNotFound(Problem):
     """The terms in force have no such reward."""
 
@@ -36,11 +44,19 @@ class VoucherNotFound(Problem):
 
 
 class VoucherAlreadyRedeemed(Problem):
-    """Another purchase redeemed it; carries `redeemed_at`."""
+    """A purchase used it; carries `redeemed_at`."""
 
     status = 409
     code = "voucher_already_redeemed"
     title = "Voucher already redeemed"
+
+
+class VoucherCancelled(Problem):
+    """Staff cancelled it and its points went back; carries `cancelled_at`."""
+
+    status = 409
+    code = "voucher_cancelled"
+    title = "Voucher cancelled"
 
 
 class VoucherExpired(Problem):

@@ -7,8 +7,10 @@ delivers late.
 import msgspec
 from eventing.envelope import new_message
 from eventing.records import Message
+from programme.instants import format_instant
 
-from loyalty.points.domain import Account
+from loyalty.points.account import Account
+from loyalty.vouchers.domain import Use
 
 SOURCE = "urn:kundenclub:loyalty"
 LOYALTY_TOPIC = "kundenclub.loyalty"
@@ -16,6 +18,7 @@ MEMBERS_TOPIC = "kundenclub.members"
 POINTS_POSTED = "kundenclub.points.posted.v1"
 VOUCHER_ISSUED = "kundenclub.voucher.issued.v1"
 VOUCHER_REDEEMED = "kundenclub.voucher.redeemed.v1"
+VOUCHER_CANCELLED = "kundenclub.voucher.cancelled.v1"
 MEMBER_JOINED = "kundenclub.member.joined.v1"
 
 MOST_ENTRIES = 1_000
@@ -23,7 +26,7 @@ MOST_ENTRIES = 1_000
 _encode = msgspec.json.Encoder().encode
 
 
-class PostedEntry(msgspec.Struct):
+class PostedEntry(msgspec.Struct, omit_defaults=True):
     """One ledger entry as others may know it."""
 
     entry_no: int
@@ -31,6 +34,7 @@ class PostedEntry(msgspec.Struct):
     kind: str
     purchase_id: str | None
     cause_id: str | None
+    level: str | None = None
 
 
 class PointsPosted(msgspec.Struct):
@@ -54,13 +58,22 @@ class VoucherIssued(msgspec.Struct):
 
 
 class VoucherRedeemed(msgspec.Struct):
-    """A voucher was redeemed for a purchase through the API."""
+    """A voucher was redeemed for a purchase, through the API or by the purchase's event."""
 
     member_id: str
     event_no: int
     voucher_id: str
     purchase_id: str
     redeemed_at: str
+
+
+class VoucherCancelled(msgspec.Struct):
+    """Staff cancelled an unused voucher; its points went back to the owner."""
+
+    member_id: str
+    event_no: int
+    voucher_id: str
+    cancelled_at: str
 
 
 class MemberJoined(msgspec.Struct):
@@ -70,11 +83,12 @@ class MemberJoined(msgspec.Struct):
     joined_at: str
 
 
-AccountEvent = PointsPosted | VoucherIssued | VoucherRedeemed
+AccountEvent = PointsPosted | VoucherIssued | VoucherRedeemed | VoucherCancelled
 _TYPES: dict[type[AccountEvent], str] = {
     PointsPosted: POINTS_POSTED,
     VoucherIssued: VOUCHER_ISSUED,
     VoucherRedeemed: VOUCHER_REDEEMED,
+    VoucherCancelled: VOUCHER_CANCELLED,
 }
 
 
@@ -89,10 +103,19 @@ def points_posted(account: Account) -> list[Message]:
     for first in range(0, len(account.new_entries), MOST_ENTRIES):
         posted = account.new_entries[first : first + MOST_ENTRIES]
         balance += sum(entry.points for entry in posted)
-        entries = [PostedEntry(e.entry_no, e.points, e.kind, e.purchase_id, e.cause_id) for e in posted]
+        entries = [PostedEntry(e.entry_no, e.points, e.kind, e.purchase_id, e.cause_id, e.level) for e in posted]
         event = PointsPosted(account.member_id, account.next_event_no(), balance, entries)
         messages.append(account_message(account, event))
     return messages
+
+
+def voucher_used(account: Account, voucher_id: str, use: Use) -> list[Message]:
+    """The event of a use that a purchase event made; none for an erased owner."""
+    if account.member_id is None:
+        return []
+    used_at = format_instant(use.since_us)
+    event = VoucherRedeemed(account.member_id, account.next_event_no(), voucher_id, use.purchase_id, used_at)
+    return [account_message(account, event)]
 
 
 def account_message(account: Account, event: AccountEvent) -> Message:

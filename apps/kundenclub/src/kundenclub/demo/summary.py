@@ -39,8 +39,8 @@ class Outcome:
 async def read_outcome(databases: Databases, programme: Programme) -> Outcome:
     """All states, of all events known and the level of now."""
     now_us = time.time_ns() // 1000
-    points = loyalty.audit.state.states(databases.loyalty, programme, None, now_us)
-    levels = customer_status.audit.state.states(databases.customer_status, programme, None, now_us)
+    points = loyalty.audit.state.states(databases.loyalty, programme, None, None, now_us)
+    levels = customer_status.audit.state.states(databases.customer_status, programme, None, None, now_us)
     return Outcome([state async for state in points], [state async for state in levels])
 
 

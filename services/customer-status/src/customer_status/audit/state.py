@@ -11,12 +11,12 @@ import msgspec
 from eventing.database import Connection, allow_long_statements
 from programme import state as programme_state
 from programme.digest import digest
-from programme.facts import Purchase, Return
 from programme.terms import BASE_LEVEL, Programme
 from programme.timeline import BASIS, steps_to_json
 
 from customer_status.audit import store
 from customer_status.audit.store import History
+from customer_status.tiers.domain import PurchaseRow, ReturnRow
 
 
 class MemberState(msgspec.Struct):
@@ -29,25 +29,39 @@ class MemberState(msgspec.Struct):
     digest: str
 
 
-async def states(conn: Connection, programme: Programme, at_us: int | None, now_us: int) -> AsyncIterator[MemberState]:
-    """Every member's state, sorted by `member_id` as bytes: at `at_us`, or of all events and the level of now."""
+async def states(
+    conn: Connection, programme: Programme, at_us: int | None, known_us: int | None, now_us: int
+) -> AsyncIterator[MemberState]:
+    """Every member's state, sorted by `member_id` as bytes: at `at_us`, by what was known at `known_us`.
+
+    Without `at_us` no event is left out for its date, and `now_us` decides the level.
+    """
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         await allow_long_statements(conn)
         async for histories in store.histories(conn):
             for history in histories:
-                state = state_of(history, programme, at_us, now_us)
+                state = state_of(history, programme, at_us, known_us, now_us)
                 if state is not None:
                     yield state
 
 
-def state_of(history: History, programme: Programme, at_us: int | None, now_us: int) -> MemberState | None:
-    """One member's state; None for an erased one, or one of whom nothing had happened at `at_us`."""
+def state_of(
+    history: History, programme: Programme, at_us: int | None, known_us: int | None, now_us: int
+) -> MemberState | None:
+    """One member's state; None for an erased one, or one of whom nothing had happened and was known then.
+
+    A purchase or return is known from its record's stamp on, a joining from its own instant on.
+    """
     if history.member_id is None:
         return None
-    known: list[Purchase | Return] = [row.fact for row in history.purchases]
-    known += [row.fact for row in history.returns]
-    facts = [fact for fact in known if at_us is None or fact.occurred_us <= at_us]
-    if at_us is not None and not (facts or _had_joined(history, at_us)):
+
+    def counts(occurred_us: int, received_us: int) -> bool:
+        return (at_us is None or occurred_us <= at_us) and (known_us is None or received_us <= known_us)
+
+    rows: list[PurchaseRow | ReturnRow] = [*history.purchases, *history.returns]
+    facts = [row.fact for row in rows if counts(row.fact.occurred_us, row.received_us)]
+    has_joined = history.joined_us is not None and counts(history.joined_us, history.joined_us)
+    if not (facts or has_joined or (at_us is None and known_us is None)):
         return None
     judged = programme_state.state_of(programme, facts, now_us if at_us is None else at_us)
     if not judged:
@@ -60,7 +74,3 @@ def state_of(history: History, programme: Programme, at_us: int | None, now_us: 
         purchases=state.purchases,
         digest=state.digest,
     )
-
-
-def _had_joined(history: History, at_us: int) -> bool:
-    return history.joined_us is not None and history.joined_us <= at_us

@@ -1,6 +1,6 @@
 """All SQL of `state` and `verify`: read only, members by the hundred."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import NamedTuple
 
 import asyncpg
@@ -14,6 +14,7 @@ from customer_status.tiers.rows import MEMBER_COLUMNS, levels_from_row, timeline
 from customer_status.tiers.store import read_purchases, read_returns
 
 _MEMBERS_AT_ONCE = 200
+_SELECT = f"SELECT {', '.join(MEMBER_COLUMNS)} FROM member"
 
 
 class History(NamedTuple):
@@ -24,6 +25,7 @@ class History(NamedTuple):
     joined_us: int | None
     events: int
     waiting_returns: int
+    generation: int
     levels: LevelState
     published: Timeline
     purchases: list[PurchaseRow]
@@ -35,14 +37,28 @@ async def histories(conn: Connection) -> AsyncIterator[list[History]]:
 
     Call it inside a REPEATABLE READ transaction, so that all lists tell of the same moment.
     """
-    cursor = await conn.cursor(
-        f"SELECT {', '.join(MEMBER_COLUMNS)} FROM member ORDER BY member_id NULLS LAST, account_no"
-    )
+    cursor = await conn.cursor(f"{_SELECT} ORDER BY member_id NULLS LAST, account_no")
     while members := await cursor.fetch(_MEMBERS_AT_ONCE):
-        names = {row["account_no"]: row["member_id"] for row in members}
-        purchases = await read_purchases(conn, names)
-        returns = await read_returns(conn, names)
-        yield [_history(row, purchases[row["account_no"]], returns[row["account_no"]]) for row in members]
+        yield await _with_rows(conn, members)
+
+
+async def histories_of(conn: Connection, member_ids: Collection[str]) -> dict[str, History]:
+    """Those of these members that are known."""
+    rows = await conn.fetch(f"{_SELECT} WHERE member_id = ANY ($1::text[])", list(member_ids))
+    return {history.member_id or "": history for history in await _with_rows(conn, rows)}
+
+
+async def histories_from(conn: Connection, first_account_no: int, limit: int) -> list[History]:
+    """At most `limit` members, by number from `first_account_no` on; in one transaction like `histories`."""
+    rows = await conn.fetch(f"{_SELECT} WHERE account_no >= $1 ORDER BY account_no LIMIT $2", first_account_no, limit)
+    return await _with_rows(conn, rows)
+
+
+async def _with_rows(conn: Connection, rows: Sequence[asyncpg.Record]) -> list[History]:
+    names = {row["account_no"]: row["member_id"] for row in rows}
+    purchases = await read_purchases(conn, names)
+    returns = await read_returns(conn, names)
+    return [_history(row, purchases[row["account_no"]], returns[row["account_no"]]) for row in rows]
 
 
 async def purchases_under_two_members(conn: Connection) -> list[str]:
@@ -86,6 +102,7 @@ def _history(row: asyncpg.Record, purchases: list[PurchaseRow], returns: list[Re
         joined_us=None if row["joined_at"] is None else from_datetime(row["joined_at"]),
         events=row["events"],
         waiting_returns=row["waiting_returns"],
+        generation=row["generation"],
         levels=levels_from_row(row),
         published=timeline_from_row(row),
         purchases=purchases,

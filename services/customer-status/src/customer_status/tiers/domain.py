@@ -16,7 +16,7 @@ from programme.fold import KnownPurchase, KnownReturn
 from programme.levels import LevelState, add_purchase, add_return, new_state, replay, timeline_of
 from programme.points import eligible_cents, remaining_cents
 from programme.terms import Programme
-from programme.timeline import BASIS, Timeline
+from programme.timeline import BASIS, MOST_CAUSES, Cause, Timeline
 
 Key = tuple[int, str]
 """(account_no, purchase_id) or (account_no, return_id)."""
@@ -43,6 +43,11 @@ class Member:
     published: Timeline = BASIS
     changed: bool = False
     late: bool = False
+    causes: list[Cause] = field(default_factory=list)
+
+    def first_causes(self) -> tuple[Cause, ...]:
+        """What arrived in this batch, by instant, as many as an event may name."""
+        return tuple(sorted(self.causes, key=lambda cause: cause.occurred_us)[:MOST_CAUSES])
 
 
 @dataclass(slots=True)
@@ -113,6 +118,7 @@ class Batch:
         self.purchases[key] = self.new_purchases[key] = row
         member.events += 1
         member.changed = True
+        member.causes.append(Cause("purchase", purchase.purchase_id, purchase.occurred_us))
         member.late = member.late or not add_purchase(self.programme, member.levels, row.known())
         early = self.waiting.pop(key, [])
         member.waiting_returns -= len(early)
@@ -139,6 +145,7 @@ class Batch:
             return Outcome.ACCEPTED
         if purchase_key not in self.new_purchases:
             self.changed_purchases[purchase_key] = purchase
+        member.causes.append(Cause("return", fact.return_id, max(fact.occurred_us, purchase.fact.occurred_us)))
         self._take_back(member, purchase, fact)
         return Outcome.ACCEPTED
 

@@ -39,7 +39,9 @@ class TakePurchases:
         await store.update_members(conn, members, timelines)
         for member in members:
             if (timeline := timelines.get(member.account_no)) is not None:
-                change = TimelineChanged(member.member_id, member.generation, member.events, timeline)
+                change = TimelineChanged(
+                    member.member_id, member.generation, member.events, timeline, member.first_causes()
+                )
                 transaction.publish(timeline_changed(member.account_no, change))
 
     async def _read(self, conn: Connection, facts: Sequence[Fact]) -> Batch:

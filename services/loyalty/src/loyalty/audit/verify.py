@@ -12,6 +12,7 @@ from eventing.progress import load_all
 from eventing.records import Partition
 from eventing.report import Report
 from programme.calendar import civil_year
+from programme.expiry import expired_by
 from programme.facts import Return
 from programme.points import earning_cents, eligible_cents, unknown_classes
 from programme.terms import Programme
@@ -37,19 +38,28 @@ async def verify(conn: asyncpg.Connection, programme: Programme, read_ends: Read
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         await allow_long_statements(conn)
         async for histories in store.histories(conn):
-            sums: dict[int, list[EntrySum]] = {history.account.account_no: [] for history in histories}
-            for row in await store.entry_sums(conn, list(sums)):
-                sums[row.account_no].append(row)
-            for history in histories:
-                _check_positions(report, programme, history)
-                _check_account(report, history, sums[history.account.account_no])
-                _note_anomalies(report, programme, history)
+            await check_accounts(conn, report, programme, histories)
         for purchase_id in await store.purchases_under_two_members(conn):
             report.anomaly("purchase_id under two members").add(purchase_id)
+        for purchase_id, voucher_id in await store.vouchers_nobody_issued(conn):
+            report.anomaly("purchases that name a voucher nobody issued").add(f"{purchase_id} {voucher_id}")
         for table, rows in (await store.rows_of_no_account(conn)).items():
             report.check("tables whose rows all belong to an account").expect(rows == 0, f"{table}: {rows} do not")
         await _check_messaging(conn, report, read_ends)
     return report
+
+
+async def check_accounts(
+    conn: asyncpg.Connection, report: Report, programme: Programme, histories: list[AccountHistory]
+) -> None:
+    """Check some accounts, read in the same snapshot, against all that is known of them."""
+    sums: dict[int, list[EntrySum]] = {history.account.account_no: [] for history in histories}
+    for row in await store.entry_sums(conn, list(sums)):
+        sums[row.account_no].append(row)
+    for history in histories:
+        _check_positions(report, programme, history)
+        _check_account(report, history, sums[history.account.account_no])
+        _note_anomalies(report, programme, history)
 
 
 def _name(history: AccountHistory) -> str:
@@ -96,16 +106,17 @@ def _check_account(report: Report, history: AccountHistory, sums: list[EntrySum]
     report.check("accounts whose entries of each purchase add up to its points").expect(
         not differing, f"{name}: {', '.join(sorted(differing)[:3])}"
     )
-    spent = -sum(row.points for row in sums if row.kind == "reward")
-    issued = sum(voucher.points for voucher in history.vouchers)
-    report.check("accounts whose debits are their vouchers").expect(
-        spent == issued, f"{name}: {spent} points debited, {issued} due"
-    )
+    _check_vouchers(report, history, sums)
     balance = sum(row.points for row in sums)
     expired = -sum(row.points for row in sums if row.kind == "expiry")
     report.check("accounts whose balance is the sum of their entries").expect(
         (balance, expired) == (account.balance_points, account.expired_points),
         f"{name}: entries {balance}, balance {account.balance_points}",
+    )
+    due_expiry = expired_by(account.earned_by_year, account.debited_by_year, account.expiry_year)
+    report.check("accounts whose posted expiry is the expiry due at their last boundary").expect(
+        account.expired_points == due_expiry,
+        f"{name}: {account.expired_points} posted, {due_expiry} due by 1 January {account.expiry_year}",
     )
     entries, last = sum(row.entries for row in sums), max((row.last_entry_no for row in sums), default=0)
     report.check("accounts whose entry numbers have no gap").expect(
@@ -123,6 +134,21 @@ def _check_account(report: Report, history: AccountHistory, sums: list[EntrySum]
     )
 
 
+def _check_vouchers(report: Report, history: AccountHistory, sums: list[EntrySum]) -> None:
+    """What was debited for vouchers is what their uses cost (rules 3.10)."""
+    name = _name(history)
+    for voucher in history.vouchers:
+        report.check("vouchers whose posted points are the points due").expect(
+            voucher.posted_points == voucher.due_points(),
+            f"{name} {voucher.voucher_id}: {voucher.posted_points} posted, {voucher.due_points()} due",
+        )
+    spent = -sum(row.points for row in sums if row.purchase_id is None and row.kind != "expiry")
+    charged = sum(voucher.posted_points for voucher in history.vouchers)
+    report.check("accounts whose debits are their vouchers").expect(
+        spent == charged, f"{name}: {spent} points debited, {charged} posted for its vouchers"
+    )
+
+
 def _points_by_year(history: AccountHistory) -> tuple[dict[int, int], dict[int, int]]:
     earned: dict[int, int] = {}
     debited: dict[int, int] = {}
@@ -130,9 +156,9 @@ def _points_by_year(history: AccountHistory) -> tuple[dict[int, int], dict[int, 
         year = civil_year(position.purchase.occurred_us)
         earned[year] = earned.get(year, 0) + position.posted_points
     for voucher in history.vouchers:
-        year = civil_year(voucher.issued_us)
-        debited[year] = debited.get(year, 0) + voucher.points
-    return _without_zeros(earned), debited
+        for year, points in voucher.charges_by_year().items():
+            debited[year] = debited.get(year, 0) + points
+    return _without_zeros(earned), _without_zeros(debited)
 
 
 def _without_zeros(points: dict[int, int]) -> dict[int, int]:
@@ -148,6 +174,11 @@ def _note_anomalies(report: Report, programme: Programme, history: AccountHistor
     name = _name(history)
     if history.account.waiting_returns:
         report.anomaly("returns that wait for their purchase").add(f"{name}: {history.account.waiting_returns}")
+    for voucher in history.vouchers:
+        if len(voucher.current_uses()) > 1:
+            report.anomaly("vouchers used more than once").add(f"{name} {voucher.voucher_id}")
+        if voucher.cancelled_us is not None and voucher.current_uses():
+            report.anomaly("vouchers used and cancelled").add(f"{name} {voucher.voucher_id}")
     for position in history.positions:
         purchase = position.purchase
         terms = programme.at(purchase.occurred_us)

@@ -1,29 +1,35 @@
-"""Members over HTTP: join, read, and the ledger with the cause of each entry."""
+"""Members over HTTP: join, read now or as of then, the ledger, and why a purchase is worth its points."""
 
 import hashlib
+from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
-from programme.instants import to_datetime
-from programme.terms import LEVELS, Programme
-from programme.timeline import bonus_percent_at, level_at
-from pydantic import Field
+from fastapi import APIRouter, Header, Query, Response
+from programme.calendar import civil_day
+from programme.instants import from_datetime, to_datetime
+from pydantic import AfterValidator
 from webapi.auth import Caller, require
 from webapi.database import RequestSnapshot, RequestTransaction
 from webapi.models import Instant, Model
 from webapi.pages import Page, PageOf, paged
 from webapi.problems import responses
 
-from loyalty.errors import MemberNotFound
+from loyalty.errors import MemberNotFound, PurchaseNotFound
 from loyalty.members import service, store
-from loyalty.parameters import MemberId, Now, TheProgramme
-from loyalty.points.domain import Account
+from loyalty.members.views import EntryView, MemberView, PurchaseView, entry_view, member_view, purchase_view
+from loyalty.parameters import MemberId, Now, PurchaseId, TheProgramme
+from loyalty.points.account import Account
 from loyalty.points.store import Connection, find_account
-from loyalty.points.tables import ENTRY_KINDS
-from loyalty.vouchers.domain import Voucher
-from loyalty.vouchers.store import vouchers_of
 
 router = APIRouter(tags=["members"])
+
+
+def _in_calendar(value: datetime) -> datetime:
+    civil_day(from_datetime(value))  # the calendar ends where events do
+    return value
+
+
+PastInstant = Annotated[Instant, AfterValidator(_in_calendar)]
 
 
 class Joined(Model):
@@ -31,45 +37,6 @@ class Joined(Model):
 
     member_id: str
     joined_at: Instant
-
-
-class ExpiringPoints(Model):
-    """Points that are lost at `at` unless they are spent before."""
-
-    points: int
-    at: Instant
-
-
-class OpenVoucher(Model):
-    """A voucher that can still be used."""
-
-    voucher_id: str
-    value_cents: int
-    valid_until: Instant
-
-
-class MemberView(Model):
-    """A member's account as of now."""
-
-    member_id: str
-    joined_at: Instant | None
-    balance_points: Annotated[int, Field(description="Below zero after a return of points already spent")]
-    level: Annotated[str, Field(description="Of a purchase made now", json_schema_extra={"enum": list(LEVELS)})]
-    bonus_percent: Annotated[int, Field(description="Extra points on a purchase made now")]
-    points_to_next_voucher: Annotated[int, Field(description="0: there are enough")]
-    expiring_next: ExpiringPoints | None
-    open_vouchers: list[OpenVoucher]
-
-
-class EntryView(Model):
-    """One ledger entry and what caused it."""
-
-    entry_no: int
-    posted_at: Instant
-    kind: Annotated[str, Field(description=f"One of {', '.join(ENTRY_KINDS)}")]
-    points: int
-    purchase_id: str | None
-    cause_id: Annotated[str | None, Field(description="return_id, voucher_id, timeline version or year of expiry")]
 
 
 @router.put(
@@ -102,11 +69,23 @@ async def read_member(
     programme: TheProgramme,
     now: Now,
     caller: Annotated[Caller, require("members:read")],
+    at: Annotated[PastInstant | None, Query(description="As of then: what had happened up to this instant")] = None,
+    known_at: Annotated[PastInstant | None, Query(description="... as far as it had been received by this one")] = None,
     if_none_match: Annotated[str | None, Header(max_length=200)] = None,
 ) -> MemberView | Response:
-    """Balance, level, what expires next and the open vouchers. Send the ETag back as `If-None-Match` to save bytes."""
-    account = await _account(snapshot, member_id)
-    member = _view(account, member_id, programme, await vouchers_of(snapshot, account.account_no), now)
+    """Balance, level, what expires next and the open vouchers. Send the ETag back as `If-None-Match` to save bytes.
+
+    With `at` or `known_at` the same as of then, computed from the member's whole history by the rules. Levels are
+    those of the newest timeline unless `known_at` asks for the levels that what was known then leads to.
+    """
+    if at is None and known_at is None:
+        standing = await service.standing_now(snapshot, programme, member_id, now)
+    else:
+        standing = await service.standing_then(snapshot, programme, member_id, _us(at), _us(known_at), now)
+    if standing is None:
+        known = "" if at is None and known_at is None else " that anything was known of then"
+        raise MemberNotFound(f"There is no member {member_id}{known}.")
+    member = member_view(member_id, standing)
     etag = f'"{hashlib.sha256(member.model_dump_json().encode()).hexdigest()[:32]}"'
     if if_none_match is not None and etag in [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]:
         return Response(status_code=304, headers={"ETag": etag})
@@ -121,14 +100,29 @@ async def read_entries(
     snapshot: RequestSnapshot,
     caller: Annotated[Caller, require("members:read")],
 ) -> PageOf[EntryView]:
-    """The ledger, newest entry first."""
+    """The ledger, newest entry first, each with its cause in words."""
     account = await _account(snapshot, member_id)
     before = None if page.after is None else int(page.after[0])
-    lines, cursor = page.split(
-        await store.entries_before(snapshot, account.account_no, before, page.fetch),
-        lambda line: (line.entry_no,),
-    )
-    return PageOf[EntryView](items=[EntryView(**line._asdict()) for line in lines], next_cursor=cursor)
+    found = await store.entries_before(snapshot, account.account_no, before, page.fetch)
+    lines, cursor = page.split(found, lambda line: (line.entry_no,))
+    told = await service.explain_entries(snapshot, account.account_no, lines)
+    return PageOf[EntryView](items=[entry_view(*each) for each in told], next_cursor=cursor)
+
+
+@router.get("/v1/members/{member_id}/purchases/{purchase_id}", responses=responses(MemberNotFound, PurchaseNotFound))
+async def read_purchase(
+    member_id: MemberId,
+    purchase_id: PurchaseId,
+    snapshot: RequestSnapshot,
+    programme: TheProgramme,
+    caller: Annotated[Caller, require("members:read")],
+) -> PurchaseView:
+    """Why these points: what earns, what came back, the rate and its level, and every entry posted for it."""
+    account = await _account(snapshot, member_id)
+    explained = await service.explain_purchase(snapshot, account, purchase_id)
+    if explained is None:
+        raise PurchaseNotFound(f"There is no purchase {purchase_id} of member {member_id}.")
+    return purchase_view(member_id, explained, programme)
 
 
 async def _account(conn: Connection, member_id: str) -> Account:
@@ -138,27 +132,5 @@ async def _account(conn: Connection, member_id: str) -> Account:
     return account
 
 
-def _view(account: Account, member_id: str, programme: Programme, vouchers: list[Voucher], now_us: int) -> MemberView:
-    balance = account.available_points(now_us)
-    expiring = account.next_expiry(now_us)
-    cheapest = min(reward.points for reward in programme.at(now_us).rewards.values())
-    return MemberView(
-        member_id=member_id,
-        joined_at=None if account.joined_us is None else to_datetime(account.joined_us),
-        balance_points=balance,
-        level=level_at(account.timeline, now_us),
-        bonus_percent=bonus_percent_at(programme, account.timeline, now_us),
-        points_to_next_voucher=max(0, cheapest - balance),
-        expiring_next=None
-        if expiring is None
-        else ExpiringPoints(points=expiring.points, at=to_datetime(expiring.at_us)),
-        open_vouchers=[
-            OpenVoucher(
-                voucher_id=voucher.voucher_id,
-                value_cents=voucher.value_cents,
-                valid_until=to_datetime(voucher.valid_until_us),
-            )
-            for voucher in vouchers
-            if voucher.state_at(now_us) == "open"
-        ],
-    )
+def _us(value: datetime | None) -> int | None:
+    return None if value is None else from_datetime(value)

@@ -9,25 +9,15 @@ rows that were read under the account locks and marks what has to be written.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
 
 from programme.calendar import civil_year
-from programme.expiry import NextExpiry, expired_points, next_expiry
 from programme.facts import Purchase, Return
-from programme.points import eligible_cents, points_of, remaining_cents
+from programme.points import eligible_cents, remaining_cents, total_points
 from programme.terms import Programme
-from programme.timeline import BASIS, Timeline, TimelineChanged, bonus_percent_at
+from programme.timeline import Cause, Timeline, TimelineChanged, level_at
 
-
-class Entry(NamedTuple):
-    """One signed change of a balance."""
-
-    account_no: int
-    entry_no: int
-    kind: str
-    points: int
-    purchase_id: str | None
-    cause_id: str | None
+from loyalty.points.account import Account
+from loyalty.vouchers.domain import CompleteReturn, Naming, Use, Voucher, settle
 
 
 class Outcome(Enum):
@@ -36,67 +26,6 @@ class Outcome(Enum):
     ACCEPTED = "accepted"
     REPEAT = "repeat"
     CONFLICT = "conflict"
-
-
-@dataclass(slots=True)
-class Account:
-    """An account's row, read under its lock."""
-
-    account_no: int
-    member_id: str | None
-    joined_us: int | None = None
-    balance_points: int = 0
-    expired_points: int = 0
-    last_entry_no: int = 0
-    last_event_no: int = 0
-    earned_by_year: dict[int, int] = field(default_factory=dict)
-    debited_by_year: dict[int, int] = field(default_factory=dict)
-    last_purchase_us: int | None = None
-    waiting_returns: int = 0
-    timeline: Timeline = BASIS
-    timeline_version: tuple[int, int] = (0, 0)
-    changed: bool = False
-    new_entries: list[Entry] = field(default_factory=list)
-
-    def post(self, kind: str, points: int, *, purchase_id: str | None = None, cause_id: str | None = None) -> None:
-        """Add one entry of `points`; none at all when they are 0."""
-        if points == 0:
-            return
-        self.last_entry_no += 1
-        self.balance_points += points
-        self.changed = True
-        self.new_entries.append(Entry(self.account_no, self.last_entry_no, kind, points, purchase_id, cause_id))
-
-    def unposted_expiry(self, at_us: int) -> int:
-        """Points expired at `at_us` (rules 3.9) that no entry has taken yet; negative: too many were taken."""
-        return expired_points(self.earned_by_year, self.debited_by_year, at_us) - self.expired_points
-
-    def available_points(self, at_us: int) -> int:
-        """The balance of rules 3.8 at `at_us`."""
-        return self.balance_points - self.unposted_expiry(at_us)
-
-    def next_expiry(self, at_us: int) -> NextExpiry | None:
-        """Points that expire next if nothing is spent, and the instant; None if none will."""
-        return next_expiry(self.earned_by_year, self.debited_by_year, at_us)
-
-    def post_expiry(self, at_us: int) -> None:
-        """Write down what has expired at `at_us`: it was already true, so running this late or twice is harmless."""
-        points = self.unposted_expiry(at_us)
-        self.expired_points += points
-        self.post("expiry", -points, cause_id=str(civil_year(at_us)))
-
-    def debit(self, kind: str, points: int, at_us: int, *, cause_id: str) -> None:
-        """Take `points` at `at_us`, after whatever has expired by then."""
-        self.post_expiry(at_us)
-        year = civil_year(at_us)
-        self.debited_by_year[year] = self.debited_by_year.get(year, 0) + points
-        self.post(kind, -points, cause_id=cause_id)
-
-    def next_event_no(self) -> int:
-        """Draw the version of the account's next published event."""
-        self.last_event_no += 1
-        self.changed = True
-        return self.last_event_no
 
 
 @dataclass(slots=True)
@@ -117,7 +46,7 @@ class Position:
     def due_points(self) -> int:
         """Rules 3.2 and 3.3: the points of what remains, at the rate the purchase had."""
         remaining = remaining_cents(self.eligible_cents, self.returned_cents, self.returned_completely)
-        return points_of(remaining, self.bonus_percent).total
+        return total_points(remaining, self.bonus_percent)
 
 
 @dataclass(slots=True)
@@ -135,17 +64,27 @@ Key = tuple[int, str]
 
 @dataclass(slots=True)
 class Ledger:
-    """The accounts, positions and returns one batch works on.
+    """The accounts, positions, returns and vouchers one batch works on.
 
     `positions` and `returns` hold every row that the batch's business keys name; `waiting` the returns of its
-    purchases that came earlier than they did.
+    purchases that came earlier than they did; `vouchers` those that its purchases name or named, and `owners` their
+    accounts by number. `new_uses` collects the uses its events make: owner, voucher_id, use.
     """
 
     programme: Programme
     accounts: dict[str, Account]
+    owners: dict[int, Account] = field(default_factory=dict)
     positions: dict[Key, Position] = field(default_factory=dict)
     returns: dict[Key, KnownReturn] = field(default_factory=dict)
     waiting: dict[Key, list[KnownReturn]] = field(default_factory=dict)
+    vouchers: dict[str, Voucher] = field(default_factory=dict)
+    new_uses: list[tuple[Account, str, Use]] = field(default_factory=list)
+
+    def every_account(self) -> list[Account]:
+        """The members' accounts and those of the owners."""
+        members = list(self.accounts.values())
+        known = {account.account_no for account in members} if self.owners else set()
+        return members + [owner for number, owner in self.owners.items() if number not in known]
 
     def add_purchase(self, purchase: Purchase, received_us: int) -> Outcome:
         """Post a completed purchase, unless its key is known (rules 3.7)."""
@@ -160,16 +99,18 @@ class Ledger:
             received_us,
             purchase,
             eligible_cents(purchase.cents_by_class, terms),
-            bonus_percent_at(self.programme, account.timeline, purchase.occurred_us),
+            terms.bonus_percent[level_at(account.timeline, purchase.occurred_us)],
             is_new=True,
         )
         self.positions[key] = position
-        for early in self.waiting.pop(key, ()):
+        early = self.waiting.pop(key, ())
+        for row in early:
             account.waiting_returns -= 1
-            self._take_back(position, early.fact)
+            self._take_back(position, row.fact)
         account.last_purchase_us = max(account.last_purchase_us or purchase.occurred_us, purchase.occurred_us)
         account.changed = True
-        self._settle(account, position, "purchase", None)
+        _settle(account, position, "purchase", None)
+        self._use_vouchers(position, [row for row in early if row.fact.complete])
         return Outcome.ACCEPTED
 
     def add_return(self, fact: Return, received_us: int) -> Outcome:
@@ -189,7 +130,9 @@ class Ledger:
             self.waiting.setdefault(purchase_key, []).append(row)
             return Outcome.ACCEPTED
         self._take_back(position, fact)
-        self._settle(account, position, "return", fact.return_id)
+        _settle(account, position, "return", fact.return_id)
+        if fact.complete:
+            self._use_vouchers(position, [row])
         return Outcome.ACCEPTED
 
     def apply_timeline(self, change: TimelineChanged, positions: Mapping[str, Position]) -> bool:
@@ -201,12 +144,14 @@ class Ledger:
         version = (change.generation, change.events)
         if version < account.timeline_version:
             return False
-        account.timeline, account.timeline_version, account.changed = change.steps, version, True
+        account.timeline, account.timeline_version, account.has_new_timeline = change.steps, version, True
         for position in sorted(positions.values(), key=lambda p: (p.purchase.occurred_us, p.purchase.purchase_id)):
-            percent = bonus_percent_at(self.programme, change.steps, position.purchase.occurred_us)
+            occurred_us = position.purchase.occurred_us
+            level = level_at(change.steps, occurred_us)
+            percent = self.programme.at(occurred_us).bonus_percent[level]
             if percent != position.bonus_percent:
                 position.bonus_percent, position.changed = percent, True
-                self._settle(account, position, "level", f"timeline {change.generation}.{change.events}")
+                _settle(account, position, "level", _cause_of_level(change, occurred_us), level)
         return True
 
     def _take_back(self, position: Position, fact: Return) -> None:
@@ -216,16 +161,48 @@ class Ledger:
         position.returned_completely |= fact.complete
         position.changed = True
 
-    @staticmethod
-    def _settle(account: Account, position: Position, kind: str, cause_id: str | None) -> None:
-        points = position.due_points() - position.posted_points
-        if points == 0:
-            return
-        position.posted_points += points
-        position.changed = True
-        year = civil_year(position.purchase.occurred_us)
-        account.earned_by_year[year] = account.earned_by_year.get(year, 0) + points
-        account.post(kind, points, purchase_id=position.purchase.purchase_id, cause_id=cause_id)
+    def _use_vouchers(self, position: Position, complete_returns: list[KnownReturn]) -> None:
+        """Charge the owners of the vouchers a purchase names for this use of them, or give it back (rules 3.10).
+
+        An id that no voucher has costs nobody anything; `loyalty verify` reports it.
+        """
+        purchase = position.purchase
+        ended = tuple(CompleteReturn(row.fact.occurred_us, row.received_us) for row in complete_returns)
+        for voucher_id in purchase.vouchers:
+            voucher = self.vouchers.get(voucher_id)
+            if voucher is None:
+                continue
+            before, counted = voucher.charges_by_year(), voucher.current_uses()
+            voucher.add_naming(
+                Naming(position.account_no, purchase.purchase_id, purchase.occurred_us, position.received_us, ended)
+            )
+            owner = self.owners[voucher.account_no]
+            settle(voucher, owner, before, purchase.purchase_id)
+            before_ids = {use.purchase_id for use in counted}
+            self.new_uses += [
+                (owner, voucher_id, use) for use in voucher.current_uses() if use.purchase_id not in before_ids
+            ]
+
+
+def _settle(account: Account, position: Position, kind: str, cause_id: str | None, level: str | None = None) -> None:
+    points = position.due_points() - position.posted_points
+    if points == 0:
+        return
+    position.posted_points += points
+    position.changed = True
+    year = civil_year(position.purchase.occurred_us)
+    account.earned_by_year[year] = account.earned_by_year.get(year, 0) + points
+    account.post(kind, points, purchase_id=position.purchase.purchase_id, cause_id=cause_id, level=level)
+    account.correct_expiry()
+
+
+def _cause_of_level(change: TimelineChanged, occurred_us: int) -> str:
+    """What the level of a purchase follows from: the latest cause before it, else the timeline as such."""
+    before = [cause for cause in change.causes if cause.occurred_us < occurred_us]
+    if not before:
+        return f"timeline {change.generation}.{change.events}"
+    cause: Cause = max(before, key=lambda cause: cause.occurred_us)
+    return f"{cause.kind} {cause.id}"
 
 
 def first_difference_us(old: Timeline, new: Timeline) -> int | None:

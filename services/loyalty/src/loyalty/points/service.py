@@ -4,15 +4,19 @@ worker.
 
 from collections.abc import Sequence
 
+from eventing.failures import StartOver
 from eventing.subscription import Decoded
 from eventing.transaction import Transaction
 from programme.facts import Purchase, Return
 from programme.terms import Programme
 from programme.timeline import TimelineChanged
 
-from loyalty.events import points_posted
+from loyalty.events import points_posted, voucher_used
 from loyalty.points import store
-from loyalty.points.domain import Account, Key, Ledger, Outcome, Position, first_difference_us
+from loyalty.points.account import Account
+from loyalty.points.domain import Key, Ledger, Outcome, Position, first_difference_us
+from loyalty.points.store import Connection
+from loyalty.vouchers import store as vouchers
 
 Fact = Purchase | Return
 
@@ -26,7 +30,7 @@ class PostPurchases:
     async def __call__(self, transaction: Transaction, batch: Sequence[Decoded[Fact]]) -> None:
         """Post purchases and returns, in the order of the log."""
         facts = [decoded.value for decoded in batch]
-        ledger = await self._load(transaction, facts)
+        ledger = await self._load(transaction.conn, facts)
         for event, fact in batch:
             received_us = event.record.timestamp_us
             if isinstance(fact, Purchase):
@@ -37,21 +41,49 @@ class PostPurchases:
                 transaction.dead_letter(event, "conflict", f"{key} is known with other content; the first one stays")
         await _save(transaction, ledger)
 
-    async def _load(self, transaction: Transaction, facts: Sequence[Fact]) -> Ledger:
-        conn = transaction.conn
+    async def _load(self, conn: Connection, facts: Sequence[Fact]) -> Ledger:
         members = {fact.member_id for fact in facts}
-        await store.lock_accounts(conn, members)
+        named = await _vouchers_concerned(conn, facts)
+        owner_nos = await vouchers.owners_of(conn, named) if named else set()
+        await store.lock_accounts(conn, members, owner_nos)
         accounts = await store.read_accounts(conn, members)
         keys: set[Key] = {(accounts[fact.member_id].account_no, fact.purchase_id) for fact in facts}
         ledger = Ledger(self._programme, accounts, positions=await store.read_positions(conn, list(keys)))
+        if named:
+            await _load_vouchers(conn, ledger, named, owner_nos)
         returns = [(accounts[f.member_id].account_no, f.return_id) for f in facts if isinstance(f, Return)]
         if returns:
             ledger.returns = await store.read_returns(conn, returns)
+            _check_vouchers_are_loaded(ledger, facts, named)
         expectant = {account.account_no for account in accounts.values() if account.waiting_returns}
         unknown = [key for key in keys if key[0] in expectant and key not in ledger.positions]
         if unknown:
             ledger.waiting = await store.read_returns_of(conn, unknown)
         return ledger
+
+
+async def _vouchers_concerned(conn: Connection, facts: Sequence[Fact]) -> set[str]:
+    """The vouchers whose uses the batch may change: their owners are to be locked with the members."""
+    named = {voucher_id for fact in facts if isinstance(fact, Purchase) for voucher_id in fact.vouchers}
+    complete = [(fact.member_id, fact.purchase_id) for fact in facts if isinstance(fact, Return) and fact.complete]
+    return named | await store.vouchers_named_by(conn, complete) if complete else named
+
+
+async def _load_vouchers(conn: Connection, ledger: Ledger, named: set[str], owner_nos: set[int]) -> None:
+    ledger.vouchers = await vouchers.read_vouchers(conn, named)
+    ledger.owners = {account.account_no: account for account in ledger.accounts.values()}
+    further = owner_nos - ledger.owners.keys()
+    if further:
+        ledger.owners |= await store.read_owners(conn, further)
+
+
+def _check_vouchers_are_loaded(ledger: Ledger, facts: Sequence[Fact], named: set[str]) -> None:
+    """A purchase that came between our look at its vouchers and our lock may name others (design 5.3)."""
+    for fact in facts:
+        if isinstance(fact, Return) and fact.complete:
+            position = ledger.positions.get((ledger.accounts[fact.member_id].account_no, fact.purchase_id))
+            if position is not None and not named.issuperset(position.purchase.vouchers):
+                raise StartOver("a purchase committed meanwhile names vouchers whose owners are not locked")
 
 
 class ApplyTimelines:
@@ -76,6 +108,7 @@ class ApplyTimelines:
             by_account.setdefault(account_no, {})[purchase_id] = position
         for change in changes:
             ledger.apply_timeline(change, by_account.get(accounts[change.member_id].account_no, {}))
+        await store.write_timelines(conn, [account for account in accounts.values() if account.has_new_timeline])
         await _save(transaction, ledger)
 
 
@@ -98,7 +131,12 @@ async def _save(transaction: Transaction, ledger: Ledger) -> None:
     conn = transaction.conn
     await store.write_positions(conn, ledger.positions.values())
     await store.write_returns(conn, ledger.returns.values())
-    for account in ledger.accounts.values():
+    await vouchers.write_vouchers(conn, ledger.vouchers.values())
+    accounts = ledger.every_account()
+    for account in accounts:
         for message in points_posted(account):
             transaction.publish(message)
-    await store.write_accounts(conn, ledger.accounts.values())
+    for new_use in ledger.new_uses:
+        for message in voucher_used(*new_use):
+            transaction.publish(message)
+    await store.write_accounts(conn, accounts)

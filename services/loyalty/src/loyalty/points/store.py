@@ -4,7 +4,7 @@
 statement: one that locks and reads at once waits for a row and then reads its old version.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -13,7 +13,8 @@ from programme.facts import Purchase, Return
 from programme.instants import from_datetime, to_datetime
 from programme.timeline import BASIS, steps_from_json, steps_to_json
 
-from loyalty.points.domain import Account, Entry, Key, KnownReturn, Position
+from loyalty.points.account import Account, Entry
+from loyalty.points.domain import Key, KnownReturn, Position
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
@@ -22,10 +23,11 @@ _cents = msgspec.json.Decoder(dict[str, int])
 _years = msgspec.json.Decoder(dict[int, tuple[int, int]])
 
 
-async def lock_accounts(conn: Connection, member_ids: Iterable[str]) -> None:
-    """Create the accounts that are missing, then lock all of them, in ascending order of `member_id COLLATE "C"`.
+async def lock_accounts(conn: Connection, member_ids: Iterable[str], owner_nos: Collection[int] = ()) -> None:
+    """Create the members' accounts that are missing, then lock them and those of the owners of vouchers.
 
-    Python sorts `str` of ASCII as "C" does, but the order is stated in SQL where the locks are taken.
+    Ascending by `member_id COLLATE "C"`, nameless ones last by number. Python sorts `str` of ASCII as "C" does, but
+    the order is stated in SQL where the locks are taken.
     """
     members = list(set(member_ids))
     await conn.execute(
@@ -38,36 +40,49 @@ async def lock_accounts(conn: Connection, member_ids: Iterable[str]) -> None:
         """,
         members,
     )
+    if not owner_nos:
+        await conn.execute(
+            'SELECT 1 FROM account WHERE member_id = ANY($1::text[]) ORDER BY member_id COLLATE "C" FOR UPDATE',
+            members,
+        )
+        return
     await conn.execute(
-        'SELECT 1 FROM account WHERE member_id = ANY($1::text[]) ORDER BY member_id COLLATE "C" FOR UPDATE',
+        """
+        SELECT 1 FROM account WHERE member_id = ANY($1::text[]) OR account_no = ANY($2::bigint[])
+        ORDER BY member_id COLLATE "C" NULLS LAST, account_no FOR UPDATE
+        """,
         members,
+        list(owner_nos),
     )
 
 
 ACCOUNT = """
-    SELECT account_no, member_id, joined_at, balance_points, expired_points, last_entry_no, last_event_no,
+    SELECT account_no, member_id, joined_at, balance_points, expired_points, expiry_year, last_entry_no, last_event_no,
            points_by_year, last_purchase_at, waiting_returns, timeline, timeline_generation, timeline_events
     FROM account
 """
 
 
 def account_of(row: asyncpg.Record) -> Account:
-    """A row of `account`."""
-    years = _years.decode(row["points_by_year"])
+    """A row of `ACCOUNT`."""
+    account_no, member_id, joined_at, balance, expired, expiry_year, entry_no, event_no, by_year, *rest = row.values()
+    last_purchase_at, waiting_returns, timeline, generation, events = rest
+    years = _years.decode(by_year).items()
     return Account(
-        account_no=row["account_no"],
-        member_id=row["member_id"],
-        joined_us=from_datetime(row["joined_at"]) if row["joined_at"] else None,
-        balance_points=row["balance_points"],
-        expired_points=row["expired_points"],
-        last_entry_no=row["last_entry_no"],
-        last_event_no=row["last_event_no"],
-        earned_by_year={year: earned for year, (earned, _) in years.items()},
-        debited_by_year={year: debited for year, (_, debited) in years.items()},
-        last_purchase_us=from_datetime(row["last_purchase_at"]) if row["last_purchase_at"] else None,
-        waiting_returns=row["waiting_returns"],
-        timeline=steps_from_json(msgspec.json.decode(row["timeline"])) if row["timeline"] else BASIS,
-        timeline_version=(row["timeline_generation"], row["timeline_events"]),
+        account_no,
+        member_id,
+        None if joined_at is None else from_datetime(joined_at),
+        balance,
+        expired,
+        expiry_year,
+        entry_no,
+        event_no,
+        {year: earned for year, (earned, _) in years},
+        {year: debited for year, (_, debited) in years if debited},
+        None if last_purchase_at is None else from_datetime(last_purchase_at),
+        waiting_returns,
+        BASIS if timeline is None else steps_from_json(msgspec.json.decode(timeline)),
+        (generation, events),
     )
 
 
@@ -75,6 +90,12 @@ async def read_accounts(conn: Connection, member_ids: Iterable[str]) -> dict[str
     """Read accounts; call it after `lock_accounts`, in the same transaction, to change them."""
     rows = await conn.fetch(ACCOUNT + "WHERE member_id = ANY($1::text[])", list(member_ids))
     return {row["member_id"]: account_of(row) for row in rows}
+
+
+async def read_owners(conn: Connection, account_nos: Collection[int]) -> dict[int, Account]:
+    """Read accounts by number, nameless ones too; call it after `lock_accounts`."""
+    rows = await conn.fetch(ACCOUNT + "WHERE account_no = ANY($1::bigint[])", list(account_nos))
+    return {row["account_no"]: account_of(row) for row in rows}
 
 
 async def find_account(conn: Connection, member_id: str) -> Account | None:
@@ -171,6 +192,32 @@ async def read_returns_of(conn: Connection, keys: Sequence[Key]) -> dict[Key, li
     return found
 
 
+async def vouchers_named_by(conn: Connection, keys: Sequence[tuple[str, str]]) -> set[str]:
+    """The ids of the vouchers that known purchases, by (member_id, purchase_id), name. They never change."""
+    rows = await conn.fetch(
+        """
+        SELECT DISTINCT unnest(p.vouchers) AS voucher_id
+        FROM unnest($1::text[], $2::text[]) AS k(member_id, purchase_id)
+        JOIN account a USING (member_id)
+        JOIN purchase_position p ON p.account_no = a.account_no AND p.purchase_id = k.purchase_id
+        """,
+        [member_id for member_id, _ in keys],
+        [purchase_id for _, purchase_id in keys],
+    )
+    return {row["voucher_id"] for row in rows}
+
+
+async def accounts_behind(conn: Connection, year: int, after_no: int, limit: int) -> list[int]:
+    """Numbers of at most `limit` accounts above `after_no` whose expiry is not posted up to `year`, ascending."""
+    rows = await conn.fetch(
+        "SELECT account_no FROM account WHERE expiry_year < $1 AND account_no > $2 ORDER BY account_no LIMIT $3",
+        year,
+        after_no,
+        limit,
+    )
+    return [row["account_no"] for row in rows]
+
+
 async def write_positions(conn: Connection, positions: Iterable[Position]) -> None:
     """Add the new positions and update the changed ones."""
     new: list[tuple[Any, ...]] = []
@@ -235,44 +282,62 @@ async def write_accounts(conn: Connection, accounts: Iterable[Account]) -> None:
     await conn.execute(
         """
         UPDATE account a
-        SET joined_at = u.joined_at, balance_points = u.balance_points, expired_points = u.expired_points,
+        SET balance_points = u.balance_points, expired_points = u.expired_points, expiry_year = u.expiry_year,
             last_entry_no = u.last_entry_no, last_event_no = u.last_event_no, points_by_year = u.points_by_year,
-            last_purchase_at = u.last_purchase_at, waiting_returns = u.waiting_returns, timeline = u.timeline,
-            timeline_generation = u.timeline_generation, timeline_events = u.timeline_events
-        FROM unnest($1::bigint[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-                    $7::jsonb[], $8::timestamptz[], $9::int[], $10::jsonb[], $11::int[], $12::bigint[])
-            AS u(account_no, joined_at, balance_points, expired_points, last_entry_no, last_event_no,
-                 points_by_year, last_purchase_at, waiting_returns, timeline, timeline_generation, timeline_events)
+            last_purchase_at = u.last_purchase_at, waiting_returns = u.waiting_returns
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::int[], $5::bigint[], $6::bigint[], $7::jsonb[],
+                    $8::timestamptz[], $9::int[])
+            AS u(account_no, balance_points, expired_points, expiry_year, last_entry_no, last_event_no,
+                 points_by_year, last_purchase_at, waiting_returns)
         WHERE a.account_no = u.account_no
         """,
-        *_columns([_account_record(account) for account in changed], 12),
+        *_columns([_sums_record(account) for account in changed], 9),
     )
     entries = [entry for account in changed for entry in account.new_entries]
     if entries:
         await conn.copy_records_to_table("ledger_entry", records=entries, columns=Entry._fields)
 
 
-def _account_record(account: Account) -> tuple[Any, ...]:
-    years = account.earned_by_year.keys() | account.debited_by_year.keys()
-    points_by_year = {
-        str(year): (account.earned_by_year.get(year, 0), account.debited_by_year.get(year, 0)) for year in sorted(years)
-    }
-    generation, events = account.timeline_version
-    timeline = None if generation == 0 else _to_json.encode(steps_to_json(account.timeline)).decode()
+def _sums_record(account: Account) -> tuple[Any, ...]:
+    earned, debited = account.earned_by_year, account.debited_by_year
+    points_by_year = {str(year): (earned.get(year, 0), debited.get(year, 0)) for year in earned.keys() | debited.keys()}
     return (
         account.account_no,
-        None if account.joined_us is None else to_datetime(account.joined_us),
         account.balance_points,
         account.expired_points,
+        account.expiry_year,
         account.last_entry_no,
         account.last_event_no,
         _to_json.encode(points_by_year).decode(),
         None if account.last_purchase_us is None else to_datetime(account.last_purchase_us),
         account.waiting_returns,
-        timeline,
-        generation,
-        events,
     )
+
+
+async def write_timelines(conn: Connection, accounts: Iterable[Account]) -> None:
+    """Update the timelines of accounts that got a new one."""
+    records = [
+        (account.account_no, _to_json.encode(steps_to_json(account.timeline)).decode(), *account.timeline_version)
+        for account in accounts
+    ]
+    if records:
+        await conn.execute(
+            """
+            UPDATE account a
+            SET timeline = u.timeline, timeline_generation = u.generation, timeline_events = u.events
+            FROM unnest($1::bigint[], $2::jsonb[], $3::int[], $4::bigint[])
+                AS u(account_no, timeline, generation, events)
+            WHERE a.account_no = u.account_no
+            """,
+            *_columns(records, 4),
+        )
+
+
+async def write_joined(conn: Connection, account: Account) -> None:
+    """Note when a member joined."""
+    assert account.joined_us is not None
+    joined_at = to_datetime(account.joined_us)
+    await conn.execute("UPDATE account SET joined_at = $2 WHERE account_no = $1", account.account_no, joined_at)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -7,7 +7,7 @@ they would. An account's rows refer to `account_no` only, so erasing a member cu
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-ENTRY_KINDS = ("purchase", "return", "level", "reward", "expiry")
+ENTRY_KINDS = ("purchase", "return", "level", "reward", "voucher", "expiry", "rebuild")
 
 
 def points_tables(metadata: sa.MetaData) -> None:
@@ -47,6 +47,13 @@ def _account(metadata: sa.MetaData) -> None:
         sa.Column("timeline", pg.JSONB, comment="steps as customer-status published them; null: none yet"),
         sa.Column("timeline_generation", sa.Integer, nullable=False, server_default="0"),
         sa.Column("timeline_events", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column(
+            "expiry_year",
+            sa.Integer,
+            nullable=False,
+            server_default="0",
+            comment="the year whose 1 January is the last one up to which expiry is posted",
+        ),
         postgresql_with={"fillfactor": 80},
     )
 
@@ -66,6 +73,13 @@ def _purchase_position(metadata: sa.MetaData) -> None:
         sa.Column("returned_completely", sa.Boolean, nullable=False),
         sa.Column("bonus_percent", sa.Integer, nullable=False),
         sa.Column("posted_points", sa.BigInteger, nullable=False, comment="sum of its entries"),
+        sa.Index(
+            "purchase_position_naming_vouchers",
+            "vouchers",
+            postgresql_using="gin",
+            postgresql_where=sa.text("vouchers <> '{}'::text[]"),
+            postgresql_with={"fastupdate": "off"},
+        ),
     )
 
 
@@ -95,6 +109,7 @@ def _ledger_entry(metadata: sa.MetaData) -> None:
         sa.Column("points", sa.BigInteger, nullable=False, comment="signed change of the balance, never 0"),
         sa.Column("purchase_id", sa.Text(collation="C")),
         sa.Column("cause_id", sa.Text, comment="what caused it: return_id, timeline version, voucher_id, year"),
+        sa.Column("level", sa.Text, comment="kind level: what rates the purchase now"),
         sa.CheckConstraint("points <> 0", name="ledger_entry_changes_the_balance"),
         sa.CheckConstraint(f"kind IN ({', '.join(repr(kind) for kind in ENTRY_KINDS)})", name="ledger_entry_kind"),
     )

@@ -3,8 +3,10 @@
 import json
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
+from programme.facts import VOUCHER_ID
 from programme.instants import to_datetime
+from programme.terms import Programme
 from pydantic import Field
 from webapi.auth import Caller, require
 from webapi.database import RequestSnapshot, RequestTransaction
@@ -19,6 +21,7 @@ from loyalty.errors import (
     PurchaseHasVoucher,
     RewardNotFound,
     VoucherAlreadyRedeemed,
+    VoucherCancelled,
     VoucherExpired,
     VoucherNotApplicable,
     VoucherNotFound,
@@ -130,13 +133,18 @@ async def check_voucher(
 ) -> VoucherView:
     """State, value, end date and what it may not pay for. Changes nothing."""
     voucher = await vouchers.check(snapshot, body.code)
-    return view(voucher, programme.at(now).voucher_pays_not_for, now)
+    return view(voucher, programme, now)
 
 
 @router.post(
     "/v1/vouchers/redeem",
     responses=responses(
-        VoucherNotFound, VoucherAlreadyRedeemed, VoucherExpired, VoucherNotApplicable, PurchaseHasVoucher
+        VoucherNotFound,
+        VoucherAlreadyRedeemed,
+        VoucherCancelled,
+        VoucherExpired,
+        VoucherNotApplicable,
+        PurchaseHasVoucher,
     ),
 )
 async def redeem_voucher(
@@ -149,17 +157,30 @@ async def redeem_voucher(
 ) -> VoucherView:
     """Redeem a voucher for a purchase. Asking again for the same purchase answers the same, whenever that is."""
     voucher = await vouchers.redeem(transaction, body.code, body.purchase_id, body.cents_by_class, now)
-    return view(voucher, programme.at(now).voucher_pays_not_for, now)
+    return view(voucher, programme, now)
 
 
-def view(voucher: Voucher, pays_not_for: frozenset[str], now_us: int) -> VoucherView:
+@router.post("/v1/vouchers/{voucher_id}/cancel", responses=responses(VoucherNotFound, VoucherAlreadyRedeemed))
+async def cancel_voucher(
+    voucher_id: Annotated[str, Path(pattern=f"^{VOUCHER_ID.pattern}$")],
+    transaction: RequestTransaction,
+    vouchers: TheVouchers,
+    programme: TheProgramme,
+    now: Now,
+    caller: Annotated[Caller, require("adjustments:write")],
+) -> VoucherView:
+    """Cancel an unused voucher: staff only. Its points come back; asking again changes nothing."""
+    return view(await vouchers.cancel(transaction, voucher_id, now), programme, now)
+
+
+def view(voucher: Voucher, programme: Programme, now_us: int) -> VoucherView:
     """A voucher without its code."""
-    redemption = voucher.redemption
+    uses = voucher.current_uses()
     return VoucherView(
         voucher_id=voucher.voucher_id,
-        state=voucher.state_at(now_us),
+        state=voucher.state_at(now_us, programme),
         value_cents=voucher.value_cents,
-        valid_until=to_datetime(voucher.valid_until_us),
-        pays_not_for=sorted(pays_not_for),
-        redeemed_at=None if redemption is None else to_datetime(redemption.redeemed_us),
+        valid_until=to_datetime(voucher.usable_until_us(programme)),
+        pays_not_for=sorted(programme.at(now_us).voucher_pays_not_for),
+        redeemed_at=to_datetime(uses[0].since_us) if uses else None,
     )

@@ -14,16 +14,17 @@ from loyalty.errors import (
     PurchaseHasVoucher,
     RewardNotFound,
     VoucherAlreadyRedeemed,
+    VoucherCancelled,
     VoucherExpired,
     VoucherNotApplicable,
     VoucherNotFound,
 )
 from loyalty.points import store as accounts
-from loyalty.points.domain import Account
+from loyalty.points.account import Account
 from loyalty.points.store import Connection
 from loyalty.vouchers import store
 from loyalty.vouchers.codes import MalformedCode, VoucherKeys, normalised, voucher_id
-from loyalty.vouchers.domain import Redemption, Voucher, payable_cents, valid_until_us
+from loyalty.vouchers.domain import Redemption, Voucher, payable_cents, settle, valid_until_us
 
 
 class Issued(NamedTuple):
@@ -69,8 +70,11 @@ class Vouchers:
             points=reward.points,
             issued_us=now_us,
             valid_until_us=valid_until_us(now_us, reward.valid_years),
+            posted_points=reward.points,
         )
-        account.debit("reward", reward.points, now_us, cause_id=voucher.voucher_id)
+        account.post_expiry(now_us)
+        account.add_debits(voucher.charges_by_year())
+        account.post("reward", -reward.points, cause_id=voucher.voucher_id)
         await store.add_voucher(conn, voucher)
         until = format_instant(voucher.valid_until_us)
         await _save(
@@ -94,20 +98,21 @@ class Vouchers:
     ) -> Voucher:
         """Redeem a voucher for a purchase; idempotent per (voucher, purchase) (rules 3.10).
 
-        Raises `VoucherNotFound`, `VoucherAlreadyRedeemed`, `VoucherExpired`, `VoucherNotApplicable`,
-        `PurchaseHasVoucher`.
+        Raises `VoucherNotFound`, `VoucherAlreadyRedeemed`, `VoucherCancelled`, `VoucherExpired`,
+        `VoucherNotApplicable`, `PurchaseHasVoucher`.
         """
         owner = await store.find_owner(conn, _id_of(code))
         if owner is None:
             raise VoucherNotFound("There is no voucher with this code.")
         account = await _locked_account(conn, owner)
         voucher = await self.check(conn, code)
-        if voucher.redemption is not None and voucher.redemption.purchase_id == purchase_id:
+        if any(use.purchase_id == purchase_id for use in voucher.uses()):
             return voucher
         self._refuse_unusable(voucher, cents_by_class, now_us)
         redemption = Redemption(purchase_id, now_us)
         if not await store.add_redemption(conn, voucher.voucher_no, redemption):
             raise PurchaseHasVoucher(f"Purchase {purchase_id} has redeemed another voucher.")
+        voucher.redemptions.append(redemption)
         await _save(
             conn,
             account,
@@ -115,26 +120,58 @@ class Vouchers:
                 owner, event_no, voucher.voucher_id, purchase_id, format_instant(now_us)
             ),
         )
-        return voucher._replace(redemption=redemption)
+        return voucher
+
+    async def cancel(self, conn: Connection, voucher_id: str, now_us: int) -> Voucher:
+        """Cancel an unused voucher and give its points back (rules 3.10); a second time changes nothing.
+
+        Raises `VoucherNotFound`, `VoucherAlreadyRedeemed`.
+        """
+        owner = await store.find_owner(conn, voucher_id)
+        if owner is None:
+            raise VoucherNotFound("There is no voucher with this id.")
+        account = await _locked_account(conn, owner)
+        voucher = (await store.read_vouchers(conn, [voucher_id]))[voucher_id]
+        if voucher.cancelled_us is not None:
+            return voucher
+        _refuse_used(voucher)
+        charged = voucher.charges_by_year()
+        voucher.cancelled_us, voucher.changed = now_us, True
+        account.post_expiry(now_us)
+        settle(voucher, account, charged, None)
+        await store.write_vouchers(conn, [voucher])
+        await _save(
+            conn,
+            account,
+            lambda event_no: events.VoucherCancelled(owner, event_no, voucher_id, format_instant(now_us)),
+        )
+        return voucher
 
     def code_of(self, voucher: Voucher) -> str:
         """The code of a stored voucher, for its owner's eyes."""
         return self._keys.code(voucher.voucher_no, voucher.key_version)
 
     def _refuse_unusable(self, voucher: Voucher, cents_by_class: Mapping[str, int], now_us: int) -> None:
-        if voucher.redemption is not None:
-            raise VoucherAlreadyRedeemed(
-                "The voucher was redeemed for another purchase.",
-                redeemed_at=format_instant(voucher.redemption.redeemed_us),
-            )
-        if now_us >= voucher.valid_until_us:
-            raise VoucherExpired("The voucher has expired.", valid_until=format_instant(voucher.valid_until_us))
+        _refuse_used(voucher)
+        if voucher.cancelled_us is not None:
+            raise VoucherCancelled("The voucher was cancelled.", cancelled_at=format_instant(voucher.cancelled_us))
+        until_us = voucher.usable_until_us(self._programme)
+        if now_us >= until_us:
+            raise VoucherExpired("The voucher has expired.", valid_until=format_instant(until_us))
         payable = payable_cents(cents_by_class, self._programme.at(now_us))
         if payable < voucher.value_cents:
             raise VoucherNotApplicable(
                 f"The voucher pays {voucher.value_cents} cents; the basket has {payable} it may pay for.",
                 payable_cents=payable,
             )
+
+
+def _refuse_used(voucher: Voucher) -> None:
+    uses = voucher.current_uses()
+    if uses:
+        raise VoucherAlreadyRedeemed(
+            "The voucher was redeemed for another purchase.", redeemed_at=format_instant(uses[0].since_us)
+        )
 
 
 def _id_of(code: str) -> str:

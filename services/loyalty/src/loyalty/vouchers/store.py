@@ -1,23 +1,21 @@
 """All SQL of vouchers."""
 
+from collections.abc import Collection, Iterable, Sequence
+
 import asyncpg
 from programme.instants import from_datetime, to_datetime
 
 from loyalty.points.store import Connection
-from loyalty.vouchers.domain import Redemption, Voucher
+from loyalty.vouchers.domain import CompleteReturn, Naming, Redemption, Voucher
 
 VOUCHER = """
     SELECT v.voucher_no, v.voucher_id, v.key_version, v.account_no, v.reward, v.value_cents, v.points, v.issued_at,
-           v.valid_until, r.purchase_id, r.redeemed_at
-    FROM voucher v LEFT JOIN voucher_redemption r USING (voucher_no)
+           v.valid_until, v.posted_points, v.cancelled_at
+    FROM voucher v
 """
 
 
-def voucher_of(row: asyncpg.Record) -> Voucher:
-    """A row of `voucher` with its redemption."""
-    redemption = None
-    if row["purchase_id"] is not None:
-        redemption = Redemption(row["purchase_id"], from_datetime(row["redeemed_at"]))
+def _voucher_of(row: asyncpg.Record) -> Voucher:
     return Voucher(
         voucher_no=row["voucher_no"],
         voucher_id=row["voucher_id"],
@@ -28,8 +26,87 @@ def voucher_of(row: asyncpg.Record) -> Voucher:
         points=row["points"],
         issued_us=from_datetime(row["issued_at"]),
         valid_until_us=from_datetime(row["valid_until"]),
-        redemption=redemption,
+        posted_points=row["posted_points"],
+        cancelled_us=from_datetime(row["cancelled_at"]) if row["cancelled_at"] else None,
     )
+
+
+async def read_vouchers(conn: Connection, voucher_ids: Iterable[str]) -> dict[str, Voucher]:
+    """The vouchers of these ids that exist, with all that is known of their uses.
+
+    To change one, its owner's account is locked before: whoever adds a use holds that lock too.
+    """
+    rows = await conn.fetch(VOUCHER + "WHERE v.voucher_id = ANY($1::text[])", list(voucher_ids))
+    return await _with_uses(conn, rows)
+
+
+async def vouchers_of(conn: Connection, account_nos: Collection[int]) -> list[Voucher]:
+    """All vouchers of some accounts, newest first, with all that is known of their uses."""
+    rows = await conn.fetch(VOUCHER + "WHERE v.account_no = ANY($1) ORDER BY v.voucher_no DESC", list(account_nos))
+    return list((await _with_uses(conn, rows)).values())
+
+
+async def _with_uses(conn: Connection, rows: Sequence[asyncpg.Record]) -> dict[str, Voucher]:
+    found = {row["voucher_id"]: _voucher_of(row) for row in rows}
+    if not found:
+        return found
+    by_number = {voucher.voucher_no: voucher for voucher in found.values()}
+    redemptions = await conn.fetch(
+        "SELECT voucher_no, purchase_id, redeemed_at FROM voucher_redemption WHERE voucher_no = ANY($1)",
+        list(by_number),
+    )
+    for row in redemptions:
+        redemption = Redemption(row["purchase_id"], from_datetime(row["redeemed_at"]))
+        by_number[row["voucher_no"]].redemptions.append(redemption)
+    for row in await conn.fetch(NAMINGS, list(found)):
+        for voucher_id in found.keys() & set(row["vouchers"]):
+            found[voucher_id].namings.append(_naming_of(row))
+    return found
+
+
+NAMINGS = """
+    SELECT p.vouchers, p.account_no, p.purchase_id, p.occurred_at, p.received_at,
+           array_agg(r.occurred_at) FILTER (WHERE r.return_id IS NOT NULL) AS returned_at,
+           array_agg(r.received_at) FILTER (WHERE r.return_id IS NOT NULL) AS returns_received_at
+    FROM purchase_position p
+    LEFT JOIN purchase_return r
+      ON r.account_no = p.account_no AND r.purchase_id = p.purchase_id AND r.complete
+    WHERE p.vouchers && $1::text[] AND p.vouchers <> '{}'::text[]
+    GROUP BY p.account_no, p.purchase_id
+"""
+
+
+def _naming_of(row: asyncpg.Record) -> Naming:
+    backs = zip(row["returned_at"] or (), row["returns_received_at"] or (), strict=True)
+    return Naming(
+        account_no=row["account_no"],
+        purchase_id=row["purchase_id"],
+        occurred_us=from_datetime(row["occurred_at"]),
+        received_us=from_datetime(row["received_at"]),
+        complete_returns=tuple(CompleteReturn(*map(from_datetime, back)) for back in backs),
+    )
+
+
+async def owners_of(conn: Connection, voucher_ids: Iterable[str]) -> set[int]:
+    """The accounts that own these vouchers; an owner never changes."""
+    rows = await conn.fetch("SELECT account_no FROM voucher WHERE voucher_id = ANY($1::text[])", list(voucher_ids))
+    return {row["account_no"] for row in rows}
+
+
+async def write_vouchers(conn: Connection, vouchers: Iterable[Voucher]) -> None:
+    """Write what the changed ones cost, and when they were cancelled."""
+    changed = [voucher for voucher in vouchers if voucher.changed]
+    if changed:
+        await conn.execute(
+            """
+            UPDATE voucher v SET posted_points = u.posted_points, cancelled_at = u.cancelled_at
+            FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[]) AS u(voucher_no, posted_points, cancelled_at)
+            WHERE v.voucher_no = u.voucher_no
+            """,
+            [voucher.voucher_no for voucher in changed],
+            [voucher.posted_points for voucher in changed],
+            [None if voucher.cancelled_us is None else to_datetime(voucher.cancelled_us) for voucher in changed],
+        )
 
 
 async def draw_voucher_no(conn: Connection) -> int:
@@ -43,19 +120,25 @@ async def add_voucher(conn: Connection, voucher: Voucher) -> None:
     await conn.execute(
         """
         INSERT INTO voucher (voucher_no, voucher_id, key_version, account_no, reward, value_cents, points,
-                             issued_at, valid_until)
-        OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                             issued_at, valid_until, posted_points)
+        OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         """,
-        *voucher[:7],
+        voucher.voucher_no,
+        voucher.voucher_id,
+        voucher.key_version,
+        voucher.account_no,
+        voucher.reward,
+        voucher.value_cents,
+        voucher.points,
         to_datetime(voucher.issued_us),
         to_datetime(voucher.valid_until_us),
+        voucher.posted_points,
     )
 
 
 async def find_voucher(conn: Connection, voucher_id: str) -> Voucher | None:
     """One voucher; None if there is none."""
-    row = await conn.fetchrow(VOUCHER + "WHERE v.voucher_id = $1", voucher_id)
-    return voucher_of(row) if row else None
+    return (await read_vouchers(conn, [voucher_id])).get(voucher_id)
 
 
 async def find_owner(conn: Connection, voucher_id: str) -> str | None:
@@ -79,9 +162,3 @@ async def add_redemption(conn: Connection, voucher_no: int, redemption: Redempti
         to_datetime(redemption.redeemed_us),
     )
     return status == "INSERT 0 1"
-
-
-async def vouchers_of(conn: Connection, account_no: int) -> list[Voucher]:
-    """All vouchers of an account, newest first."""
-    rows = await conn.fetch(VOUCHER + "WHERE v.account_no = $1 ORDER BY v.voucher_no DESC", account_no)
-    return [voucher_of(row) for row in rows]

@@ -31,6 +31,8 @@ def voucher_tables(metadata: sa.MetaData) -> None:
             nullable=False,
             comment="the first instant it is no longer valid",
         ),
+        sa.Column("posted_points", sa.BigInteger, nullable=False, comment="debited for it, less given back"),
+        sa.Column("cancelled_at", sa.DateTime(timezone=True)),
     )
     sa.Table(
         "voucher_redemption",
