@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import asyncpg
 import httpx
@@ -15,6 +16,8 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from devstack import DevstackError
 from eventing.cli import topics_app
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
+from programme.calendar import civil_day
+from programme.instants import parse_instant
 from programme.terms import ProgrammeError, load_programme
 from rich.console import Console
 
@@ -29,6 +32,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(topics_app, name="topics")
+
+Service = Literal["loyalty", "customer-status"]
 
 # Told in one line (a failed process: with the end of its log), never with a stack trace.
 _EXPLAINED = (
@@ -100,6 +105,31 @@ def publish(
 
 
 @app.command()
+def simulate(
+    file: Annotated[str, typer.Argument(metavar="FILE", help='JSON lines {"type", "data"}; "-" is standard input.')],
+    at: Annotated[str | None, typer.Option(help="RFC 3339 with offset: as of then, by events up to then.")] = None,
+    service: Annotated[Service | None, typer.Option(help="Whose `state` to print.", show_default="loyalty")] = None,
+    programme: Annotated[
+        Path | None, typer.Option(metavar="TOML", help="Other terms: what they would have changed, by level.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --programme: as JSON.")] = False,
+) -> None:
+    """Compute what the services would make of events, without any server; counts what they would refuse."""
+    from kundenclub.simulate import run
+
+    if programme is None and as_json:
+        raise typer.BadParameter("goes with --programme; states are JSON anyway", param_hint="--json")
+    if programme is not None and service is not None:
+        raise typer.BadParameter("--programme compares what both services know", param_hint="--service")
+    at_us = None if at is None else _instant(at)
+    with _explained():
+        contracts = load_settings(ContractsSettings).dir
+        readable = run(file, contracts, at_us, service or "loyalty", programme, as_json)
+    if not readable:
+        raise typer.Exit(1)
+
+
+@app.command()
 def verify(
     wait: Annotated[float, typer.Option(help="Seconds to wait for services that are behind.")] = 60.0,
 ) -> None:
@@ -114,6 +144,15 @@ def verify(
         typer.echo(line)
     if not all(report.is_clean for report in reports):
         raise typer.Exit(1)
+
+
+def _instant(text: str) -> int:
+    try:
+        at_us = parse_instant(text)
+        civil_day(at_us)  # the calendar ends where events do
+        return at_us
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--at") from None
 
 
 @contextmanager
