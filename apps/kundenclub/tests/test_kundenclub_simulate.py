@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,19 @@ def test_many_refused_lines_are_counted_and_the_first_ones_named() -> None:
     told = list(account.lines())
     assert told[1] == "  30 refused: unsupported_currency"
     assert (len(told), told[-1]) == (13, "  ... and 20 lines more")
+
+
+def test_a_kept_event_is_hardly_larger_than_its_ids() -> None:
+    """Years of a chain have to fit into memory; as Python objects the same events take more than five times as much."""
+    ids = [(f"s0367-t02-20261122-{number:06}", f"M{number % 250:07}") for number in range(5_000)]
+    tracemalloc.start()
+    histories, _ = read_histories(
+        (bought(purchase_id, 2190, member_id) for purchase_id, member_id in ids), TOPICS, NOW_US
+    )
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(len(history.facts) for history in histories) == 5_000
+    assert kept_bytes / 5_000 < 100
 
 
 def state(level: str, earned: int, bonus: int = 0, expired: int = 0) -> MemberState:

@@ -52,8 +52,13 @@ def _logs() -> None:
 
 
 @pytest.fixture
-def database_url(service_database: Callable[..., ServiceDatabase]) -> str:
-    return service_database("receiver", prepare=make_tables).app_url
+def database(service_database: Callable[..., ServiceDatabase]) -> ServiceDatabase:
+    return service_database("receiver", prepare=make_tables)
+
+
+@pytest.fixture
+def database_url(database: ServiceDatabase) -> str:
+    return database.app_url
 
 
 @pytest.fixture

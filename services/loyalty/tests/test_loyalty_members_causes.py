@@ -55,8 +55,13 @@ def moments(*, x_received_us: int) -> Moments:
             "2030",
             "fewer points than posted had expired by 1 January 2030: +7",
         ),
-        (line("rebuild", 3, "X"), "rebuild", None, "purchase X was put right from the log: +3"),
-        (line("rebuild", 3), "rebuild", None, "the account was put right from the log: +3"),
+        (line("rebuild", 3, "X", "rebuild"), "rebuild", "X", "purchase X was put right from the log: +3"),
+        (
+            line("rebuild", -500, None, VOUCHER),
+            "rebuild",
+            VOUCHER,
+            f"voucher {VOUCHER} was put right from the log: -500",
+        ),
     ],
 )
 def test_every_kind_of_entry_is_told(entry: LedgerLine, kind: str, business_id: str | None, text: str) -> None:

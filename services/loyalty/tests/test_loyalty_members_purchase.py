@@ -39,9 +39,9 @@ def bought(purchase_id: str, at: str, member_id: str = "M1", vouchers: tuple[str
     return message(PURCHASES, PURCHASE_COMPLETED, data | {"lines": lines(cents), "vouchers": vouchers})
 
 
-def returned(return_id: str, of: str, at: str, complete: bool = False, **cents: int) -> Message:
-    data = {"return_id": return_id, "purchase_id": of, "member_id": "M1", "occurred_at": at, "complete": complete}
-    return message(PURCHASES, PURCHASE_RETURNED, data | {"lines": lines(cents)})
+def returned(return_id: str, of: str, at: str, member_id: str = "M1", complete: bool = False, **cents: int) -> Message:
+    data = {"return_id": return_id, "purchase_id": of, "member_id": member_id, "occurred_at": at}
+    return message(PURCHASES, PURCHASE_RETURNED, data | {"complete": complete, "lines": lines(cents)})
 
 
 def timeline(events: int, *later: tuple[str, str], causes: list[dict[str, str]]) -> Message:
@@ -157,9 +157,13 @@ async def test_a_complete_return_that_waited_leaves_nothing_and_no_entry(api: As
 
 @pytest.mark.usefixtures("story")
 async def test_of_two_members_with_one_purchase_id_each_has_their_own(api: AsyncClient, arrive: Arrive) -> None:
-    await arrive(bought("Y", "2026-03-04T12:00:00Z", member_id="M2", goods=100), "2026-03-04T12:00:00Z")
-    assert (await api.get("/v1/members/M2/purchases/Y")).json()["points"]["total"] == 1
-    assert (await explain(api, "Y"))["points"]["total"] == 55
+    await arrive(bought("Y", "2026-03-04T12:00:00Z", member_id="M2", goods=300), "2026-03-04T12:00:00Z")
+    await arrive(returned("R2", "Y", "2026-03-05T12:00:00Z", member_id="M2", goods=100), "2026-03-05T12:00:00Z")
+    theirs = (await api.get("/v1/members/M2/purchases/Y")).json()
+    assert (theirs["points"]["total"], [each["return_id"] for each in theirs["returns"]]) == (2, ["R2"])
+    assert [each["points"] for each in theirs["entries"]] == [-1, 3]
+    ours = await explain(api, "Y")
+    assert (ours["points"]["total"], [each["return_id"] for each in ours["returns"]]) == (55, ["R"])
 
 
 @pytest.mark.usefixtures("story")

@@ -1,4 +1,4 @@
-"""The events of a file, judged as the services judge them and kept by member, packed: a million fit in memory."""
+"""The events of a file, judged as the services judge them and kept by member, packed: millions fit in memory."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +26,7 @@ class History(NamedTuple):
 
 
 class Histories:
-    """Accepted events by member. Each takes about 100 bytes until its member is asked for."""
+    """Accepted events by member, each about as large as its ids until its member is asked for."""
 
     def __init__(self) -> None:
         self._packed: dict[str, _Packed] = {}

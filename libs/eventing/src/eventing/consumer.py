@@ -143,10 +143,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
                 offset = await self._client.position(tp)
                 raise UnreadableRecord(Partition(tp.topic, tp.partition), offset, error) from error
 
-    def is_misplaced(self, record: Record) -> bool:
-        """Whether a producer with another partitioner than Java's wrote it; events of its key may be handled apart."""
-        partitions = self._client.partitions_for_topic(record.topic)
-        return bool(record.key and partitions) and key_hash(record.key) % len(partitions) != record.partition
+    def count_misplaced(self, topic: str, records: Iterable[Record]) -> int:
+        """How many a producer with another partitioner than Java's wrote; events of their keys may be handled apart."""
+        count = len(self._client.partitions_for_topic(topic) or ())
+        return sum(1 for r in records if count and r.key and key_hash(r.key) % count != r.partition)
 
     async def _explain_out_of_range(self, error: OffsetOutOfRangeError) -> None:
         """Raises WorkerStopped if the log really begins later or ends earlier; otherwise a new consumer may help."""

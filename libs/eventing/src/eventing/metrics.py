@@ -22,3 +22,6 @@ OUTBOX_MESSAGES: Final = Gauge("eventing_outbox_messages", "Messages not publish
 OUTBOX_OLDEST_SECONDS: Final = Gauge("eventing_outbox_oldest_seconds", "Age of the oldest unpublished message")
 RELAY_PUBLISHED: Final = Counter("eventing_relay_published_total", "Messages acknowledged by the broker", ["topic"])
 RELAY_ACTIVE: Final = Gauge("eventing_relay_active", "1 in the one process whose relay publishes")
+VERIFY_SAMPLED: Final = Counter("eventing_verify_sampled_total", "Accounts looked at by the continuous verify")
+VERIFY_FAULTS: Final = Counter("eventing_verify_faults_total", "Faults it found", ["check"])
+VERIFY_LAST_RUN: Final = Gauge("eventing_verify_last_run_timestamp_seconds", "When it last looked")

@@ -68,17 +68,19 @@ async def load_all(conn: Connection) -> list[Progress]:
 async def advance(conn: Connection, topic: str, steps: Sequence[Step]) -> None:
     """Moves the rows of `topic`, or raises ProgressLost and leaves the transaction to be rolled back.
 
-    Rows are locked in ascending order first, so that two workers that both believe to own several partitions wait
-    for each other instead of deadlocking; the comparison is a later statement, so it sees what the other one wrote.
+    Several rows are locked in ascending order first, so that two workers that both believe to own them wait for each
+    other instead of deadlocking; the comparison is a later statement, so it sees what the other one wrote. An UPDATE
+    of one row waits and compares by itself.
     """
     ordered = sorted(steps)
     numbers = [step.number for step in ordered]
-    await conn.execute(
-        """SELECT FROM event_progress WHERE topic = $1 AND partition = ANY($2::int[])
-           ORDER BY partition FOR UPDATE""",
-        topic,
-        numbers,
-    )
+    if len(ordered) > 1:
+        await conn.execute(
+            """SELECT FROM event_progress WHERE topic = $1 AND partition = ANY($2::int[])
+               ORDER BY partition FOR UPDATE""",
+            topic,
+            numbers,
+        )
     status = await conn.execute(
         """UPDATE event_progress AS p SET next_offset = s.next_offset, failures_in_row = 0
            FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS s(partition, believed, next_offset)

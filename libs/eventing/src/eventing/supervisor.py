@@ -11,12 +11,12 @@ import structlog
 
 from eventing import metrics, progress
 from eventing.backoff import Backoff, is_set_within
-from eventing.batches import Batch, Item, Poster, judge
+from eventing.batches import Batch, Poster, judge
 from eventing.consumer import Consumer, UnreadableRecord
 from eventing.failures import WorkerStopped
 from eventing.kafka import KafkaConfig
 from eventing.progress import Progress, ProgressLost
-from eventing.records import Partition
+from eventing.records import Partition, Record
 from eventing.status import Status
 from eventing.subscription import Subscription
 
@@ -121,12 +121,16 @@ class Supervisor:
 
     async def _fetch(self, consumer: Consumer) -> list[Batch]:
         generation = consumer.generation
-        by_topic: defaultdict[str, list[Item]] = defaultdict(list)
+        by_topic: defaultdict[str, list[Record]] = defaultdict(list)
         for record in await consumer.poll(self._batch_size, _POLL_S):
-            by_topic[record.topic].append(judge(self._subscriptions[record.topic], record))
-            if consumer.is_misplaced(record):
-                metrics.MISPLACED.labels(record.topic).inc()
-        return [Batch(topic, generation, items) for topic, items in by_topic.items()]
+            by_topic[record.topic].append(record)
+        return [self._judged(consumer, generation, topic, records) for topic, records in by_topic.items()]
+
+    def _judged(self, consumer: Consumer, generation: int, topic: str, records: Sequence[Record]) -> Batch:
+        if misplaced := consumer.count_misplaced(topic, records):
+            metrics.MISPLACED.labels(topic).inc(misplaced)
+        subscription = self._subscriptions[topic]
+        return Batch(topic, generation, [judge(subscription, record) for record in records])
 
     async def _fetched(self, ahead: asyncio.Task[list[Batch]]) -> Sequence[Batch] | None:
         """What `ahead` brought; None if one partition had to be paused for it, so that all are to be positioned."""

@@ -2,19 +2,18 @@
 
 import asyncio
 import contextlib
-import gc
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-import uvloop
 from aiokafka.errors import KafkaError
 
 from eventing.backoff import Backoff, is_set_within
+from eventing.batch_loop import run_batches
 from eventing.batches import Poster
-from eventing.database import Session, close, connect
+from eventing.database import Connection, Session, close, connect
 from eventing.failures import WorkerStopped
 from eventing.kafka import KafkaConfig
 from eventing.observer import observe
@@ -27,13 +26,17 @@ from eventing.topics import TopicSpec, check_topics
 
 log = structlog.get_logger(__name__)
 
+Part = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+"""Runs beside the work until the event is set. It waits for servers that are away itself: what it raises ends all."""
+
 
 @dataclass(frozen=True)
 class WorkerConfig:
     """`service` is the consumer group, the name of the relay's lock and of the database sessions.
 
     `topics` are the contracts of all topics read or written. A batch that is not done `shutdown_s` after a signal is
-    rolled back.
+    rolled back. `at_start` is called once the database is there, before anything is read, and may raise WorkerStopped;
+    `parts` run beside the work.
     """
 
     service: str
@@ -42,21 +45,20 @@ class WorkerConfig:
     topics: Sequence[TopicSpec]
     metrics_port: int
     metrics_host: str = "127.0.0.1"
-    batch_size: int = 500
+    batch_size: int = 1_000
     single_attempts: int = 3
     failures_in_row_limit: int = 10
     shutdown_s: float = 10.0
     patience: Patience = field(default_factory=Patience)
     relay_pace: RelayPace = field(default_factory=RelayPace)
+    at_start: Callable[[Connection], Awaitable[None]] | None = None
+    parts: Sequence[Part] = ()
 
 
 def main(config: WorkerConfig, subscriptions: Sequence[Subscription[Any]]) -> None:
     """Runs the worker. Exits with 1 and one clear line where only an operator can help."""
-    # A batch is thousands of small tuples that live until its commit: collecting after every 700 of them costs a third.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
     try:
-        uvloop.run(run_worker(config, subscriptions))
+        run_batches(run_worker(config, subscriptions))
     except WorkerStopped as stopped:
         log.critical("worker_stopped", why=str(stopped))
         raise SystemExit(1) from None
@@ -113,7 +115,12 @@ async def _work(
     )
     relay = Relay(config.service, config.database_url, config.kafka, config.relay_pace)
     try:
-        await _all_or_none(supervisor.run(stop), relay.run(stop), observe(config.database_url, config.service, stop))
+        await _all_or_none(
+            supervisor.run(stop),
+            relay.run(stop),
+            observe(config.database_url, config.service, stop),
+            *(part(stop) for part in config.parts),
+        )
     finally:
         await session.close()
 
@@ -145,8 +152,12 @@ async def _database_is_there(config: WorkerConfig, status: Status) -> bool:
         conn = await connect(config.database_url, application_name=f"{config.service}-start")
         try:
             await conn.fetchval("SELECT count(*) FROM (SELECT FROM event_progress LIMIT 1) AS migrated")
+            if config.at_start is not None:
+                await config.at_start(conn)
         finally:
             await close(conn)
+    except WorkerStopped:
+        raise
     except Exception as error:
         status.waiting_for("database", str(error) or repr(error))
         return False

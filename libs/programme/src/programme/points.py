@@ -19,8 +19,11 @@ class Points(NamedTuple):
 
 def earning_cents(cents_by_class: Mapping[str, int], terms: Terms) -> int:
     """The sum over the classes that earn; below 0 it is counted as an anomaly (rules 3.1)."""
-    earning = terms.earning_classes
-    return sum(cents for name, cents in cents_by_class.items() if name in earning)
+    earning, total = terms.earning_classes, 0
+    for name, cents in cents_by_class.items():
+        if name in earning:
+            total += cents
+    return total
 
 
 def eligible_cents(cents_by_class: Mapping[str, int], terms: Terms) -> int:

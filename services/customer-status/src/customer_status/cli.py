@@ -8,11 +8,14 @@ from typing import Annotated, Any
 import asyncpg
 import msgspec
 import typer
+from eventing.batch_loop import run_batches
 from eventing.cli import dead_letters_app, partitions_app
 from eventing.commands import configure_logs, explained, opened, run
 from eventing.database import connect
 from eventing.kafka import KafkaConfig
 from eventing.log_ends import read_end_offsets
+from eventing.rebuild import Rebuild
+from eventing.rebuild_report import RebuildReport
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
 from programme.calendar import civil_day
 from programme.instants import parse_instant
@@ -24,12 +27,16 @@ from customer_status import main, migrate, worker
 from customer_status.audit.state import states
 from customer_status.audit.verify import verify
 from customer_status.events import MEMBERS_TOPIC, PURCHASES_TOPIC
+from customer_status.rebuild.republish import republish
+from customer_status.rebuild.sides import MemberSides
 from customer_status.settings import (
     ApiSettings,
     CustomerStatusSettings,
     MigrationSettings,
     WorkerSettings,
 )
+from customer_status.subscriptions import subscriptions
+from customer_status.terms import service as terms
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -75,6 +82,7 @@ def print_state(
 
     async def print_states() -> None:
         async with opened(_open_database) as conn:
+            await terms.check(conn, programme)
             async for member in states(conn, programme, at_us, known_us, time.time_ns() // 1000):
                 sys.stdout.write(msgspec.json.encode(member).decode() + "\n")
 
@@ -88,6 +96,7 @@ def verify_database() -> None:
 
     async def report() -> bool:
         async with opened(_open_database) as conn:
+            await terms.check(conn, programme)
             found = await verify(conn, programme, lambda: read_end_offsets(kafka, [PURCHASES_TOPIC, MEMBERS_TOPIC]))
         for line in found.lines():
             typer.echo(line)
@@ -95,6 +104,55 @@ def verify_database() -> None:
 
     if not run(report()):
         raise typer.Exit(1)
+
+
+@app.command("republish")
+def republish_timelines(
+    member: Annotated[str | None, typer.Option(help="Only this member's.", metavar="MEMBER_ID")] = None,
+) -> None:
+    """Publish every timeline again, as it is now; harmless to whoever has it."""
+
+    async def work() -> int:
+        async with opened(_open_database) as conn:
+            return await republish(conn, member, _tell)
+
+    typer.echo(f"{run(work()):,} timelines republished")
+
+
+@app.command("rebuild")
+def rebuild_from_the_log(
+    apply: Annotated[bool, typer.Option("--apply", help="Repair what differs, and publish timelines anew.")] = False,
+) -> None:
+    """Compute all rows anew from the beginning of the log, beside the live ones, and show how those differ.
+
+    The service may run. Exit status 1 if something differs and --apply was not given.
+    """
+    settings, kafka, programme = load_settings(MigrationSettings), _kafka(), _programme()
+
+    async def work() -> RebuildReport:
+        async with opened(_open_database) as conn:
+            await terms.check(conn, programme)
+        rebuild = Rebuild(
+            service=worker.SERVICE,
+            owner_url=settings.migrations_database_url,
+            kafka=kafka,
+            subscriptions=subscriptions(programme),
+            sides=MemberSides(),
+            apply=apply,
+            tell=_tell,
+        )
+        return await rebuild.run()
+
+    with explained():
+        report = run_batches(work())
+    for line in report.lines("customer-status rebuild"):
+        typer.echo(line)
+    if report.total and not apply:
+        raise typer.Exit(1)
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _open_database() -> Coroutine[Any, Any, asyncpg.Connection]:

@@ -1,13 +1,20 @@
 """The HTTP process, put together. Nothing connects before it is served."""
 
+import os
+
+import structlog
 from asyncpg.pool import Pool
 from eventing.database import open_pool
+from eventing.failures import WorkerStopped
 from fastapi import FastAPI
 from programme.terms import Programme
 from webapi.app import build_app
 
 from customer_status.settings import ApiSettings
+from customer_status.terms import service as terms
 from customer_status.tiers import api as tiers_api
+
+log = structlog.get_logger(__name__)
 
 VERSION = "1"
 CONNECTIONS = 10
@@ -17,9 +24,11 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
     """The application over the database that `settings` name."""
 
     async def pool() -> Pool:
-        return await open_pool(
+        opened = await open_pool(
             settings.database_url, application_name="customer-status-api", min_size=1, max_size=CONNECTIONS
         )
+        await _adopt_terms(opened, programme)
+        return opened
 
     app = build_app(
         title="Kunden-Club customer-status",
@@ -30,3 +39,17 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
     )
     app.state.programme = programme
     return app
+
+
+async def _adopt_terms(pool: Pool, programme: Programme) -> None:
+    """Before any request: ends the process if terms that have begun were edited; a pool that fails here is closed."""
+    try:
+        async with pool.acquire() as conn:
+            await terms.adopt(conn, programme)
+    except WorkerStopped as stopped:
+        log.critical("api_stopped", why=str(stopped))
+        # No request was taken yet, and SystemExit out of a task of the server would be a page of stack traces.
+        os._exit(1)
+    except BaseException:
+        pool.terminate()
+        raise

@@ -5,6 +5,7 @@ from eventing.tables import event_tables
 from webapi.idempotency import idempotency_key_table
 from webapi.keys import api_key_table
 
+from customer_status.terms.tables import terms_tables
 from customer_status.tiers.tables import tiers_tables
 
 metadata = sa.MetaData()
@@ -12,3 +13,4 @@ event_tables(metadata)
 api_key_table(metadata)
 idempotency_key_table(metadata)
 tiers_tables(metadata)
+terms_tables(metadata)

@@ -1,16 +1,20 @@
 """The Kafka process, put together: what it reads, and where its own events go (eventing's relay)."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from eventing.kafka import KafkaConfig
+from eventing.sampling import Sampler
 from eventing.topics import TopicSpec, load_topics
-from eventing.worker import WorkerConfig, main
+from eventing.worker import Part, WorkerConfig, main
 from programme.terms import Programme
 
+from customer_status.audit.sample import check_some
 from customer_status.events import CUSTOMER_STATUS_TOPIC, MEMBERS_TOPIC, PURCHASES_TOPIC
 from customer_status.settings import WorkerSettings
 from customer_status.subscriptions import subscriptions
+from customer_status.terms import service as terms
 
 SERVICE = "customer-status"
 TOPICS = (PURCHASES_TOPIC, MEMBERS_TOPIC, CUSTOMER_STATUS_TOPIC)
@@ -21,7 +25,7 @@ def topics_of(contracts: Path, names: Sequence[str] = TOPICS) -> list[TopicSpec]
     return [spec for spec in load_topics(contracts / "topics") if spec.topic in names]
 
 
-def config_of(settings: WorkerSettings, kafka: KafkaConfig, contracts: Path) -> WorkerConfig:
+def config_of(settings: WorkerSettings, kafka: KafkaConfig, contracts: Path, programme: Programme) -> WorkerConfig:
     """The worker of these settings."""
     return WorkerConfig(
         service=SERVICE,
@@ -30,9 +34,19 @@ def config_of(settings: WorkerSettings, kafka: KafkaConfig, contracts: Path) -> 
         topics=topics_of(contracts),
         metrics_port=settings.worker_metrics_port,
         metrics_host=settings.worker_metrics_host,
+        at_start=lambda conn: terms.adopt(conn, programme),
+        parts=_parts(settings, programme),
     )
 
 
 def run(settings: WorkerSettings, kafka: KafkaConfig, contracts: Path, programme: Programme) -> None:
     """Work until told to stop. Exits with 1 and one clear line where only an operator can help."""
-    main(config_of(settings, kafka, contracts), subscriptions(programme))
+    main(config_of(settings, kafka, contracts, programme), subscriptions(programme))
+
+
+def _parts(settings: WorkerSettings, programme: Programme) -> list[Part]:
+    """What runs beside the events: verifying samples."""
+    if not settings.worker_verify_every_s:
+        return []
+    sample = partial(check_some, programme=programme)
+    return [Sampler(SERVICE, settings.database_url, sample, settings.worker_verify_every_s).run]

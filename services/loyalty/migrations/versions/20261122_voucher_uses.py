@@ -16,16 +16,7 @@ def upgrade() -> None:
     """Add them. Every voucher there is has cost what its issue took."""
     _add_posted_points_of_vouchers()
     _add_uses_by_purchases()
-    op.add_column(
-        "account",
-        sa.Column(
-            "expiry_year",
-            sa.Integer(),
-            server_default="0",
-            nullable=False,
-            comment="the year whose 1 January is the last one up to which expiry is posted",
-        ),
-    )
+    _add_expiry_year()
     op.add_column(
         "ledger_entry", sa.Column("level", sa.Text(), nullable=True, comment="kind level: what rates the purchase now")
     )
@@ -51,3 +42,13 @@ def _add_uses_by_purchases() -> None:
         postgresql_where=sa.text("vouchers <> '{}'::text[]"),
         postgresql_with={"fastupdate": "off"},
     )
+
+
+def _add_expiry_year() -> None:
+    """0 for the accounts there are, whose expiry was posted only by spending; a new one has nothing to post."""
+    comment = "the year whose 1 January is the last one up to which expiry is posted"
+    op.add_column(
+        "account", sa.Column("expiry_year", sa.Integer(), server_default="0", nullable=False, comment=comment)
+    )
+    this_year = sa.text("extract(year FROM now() AT TIME ZONE 'Europe/Berlin')::int")
+    op.alter_column("account", "expiry_year", server_default=this_year)

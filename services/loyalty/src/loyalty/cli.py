@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import asyncpg
 import msgspec
 import typer
+from eventing.batch_loop import run_batches
 from eventing.cli import dead_letters_app, partitions_app
 from eventing.commands import configure_logs, explained, opened, run
 from eventing.database import connect
+from eventing.rebuild_report import RebuildReport
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
 from programme.calendar import civil_day
 from programme.instants import parse_instant
@@ -19,6 +21,7 @@ from webapi.keys import keys_app
 
 from loyalty import migrate as migrations
 from loyalty.settings import ApiSettings, LoyaltySettings, MigrationSettings, WorkerSettings
+from loyalty.terms import service as terms
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,6 +76,7 @@ def state(
 
     async def print_states() -> None:
         async with opened(_open_database) as conn:
+            await terms.check(conn, programme)
             async for member in states(conn, programme, at_us, known_us, time.time_ns() // 1000):
                 sys.stdout.write(encoder.encode(member).decode() + "\n")
 
@@ -91,12 +95,40 @@ def verify() -> None:
 
     async def report() -> bool:
         async with opened(_open_database) as conn:
+            await terms.check(conn, programme)
             found = await verify_all(conn, programme, lambda: read_end_offsets(kafka, [PURCHASES, CUSTOMER_STATUS]))
         for line in found.lines():
             typer.echo(line)
         return found.is_clean
 
     if not run(report()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def rebuild(
+    apply: Annotated[bool, typer.Option("--apply", help="Repair what differs, and post what is due.")] = False,
+) -> None:
+    """Compute all rows anew from the beginning of the log, beside the live ones, and show how those differ.
+
+    The service may run. Exit status 1 if something differs and --apply was not given.
+    """
+    from loyalty.rebuild.run import rebuild_all
+
+    settings, kafka, programme = load_settings(MigrationSettings), load_settings(KafkaSettings).config(), _programme()
+
+    async def work() -> RebuildReport:
+        async with opened(_open_database) as conn:
+            await terms.check(conn, programme)
+        return await rebuild_all(
+            settings.migrations_database_url, kafka, programme, apply, lambda line: typer.echo(line, err=True)
+        )
+
+    with explained():
+        report = run_batches(work())
+    for line in report.lines("loyalty rebuild"):
+        typer.echo(line)
+    if report.total and not apply:
         raise typer.Exit(1)
 
 

@@ -97,14 +97,15 @@ def points_posted(account: Account) -> list[Message]:
 
     At most `MOST_ENTRIES` in each: a message has an upper bound, the purchases a new level rates anew have none.
     """
-    if account.member_id is None:
+    entries = account.new_entries
+    if account.member_id is None or not entries:
         return []
-    balance, messages = account.balance_points - sum(entry.points for entry in account.new_entries), []
-    for first in range(0, len(account.new_entries), MOST_ENTRIES):
-        posted = account.new_entries[first : first + MOST_ENTRIES]
+    messages, balance = [], account.balance_points - sum(entry.points for entry in entries)
+    for first in range(0, len(entries), MOST_ENTRIES):
+        posted = entries[first : first + MOST_ENTRIES]
         balance += sum(entry.points for entry in posted)
-        entries = [PostedEntry(e.entry_no, e.points, e.kind, e.purchase_id, e.cause_id, e.level) for e in posted]
-        event = PointsPosted(account.member_id, account.next_event_no(), balance, entries)
+        told = [PostedEntry(no, points, kind, of, cause, level) for _, no, kind, points, of, cause, level in posted]
+        event = PointsPosted(account.member_id, account.next_event_no(), balance, told)
         messages.append(account_message(account, event))
     return messages
 

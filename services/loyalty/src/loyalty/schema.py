@@ -6,6 +6,7 @@ from webapi.idempotency import idempotency_key_table
 from webapi.keys import api_key_table
 
 from loyalty.points.tables import points_tables
+from loyalty.terms.tables import terms_tables
 from loyalty.vouchers.tables import voucher_tables
 
 metadata = sa.MetaData()
@@ -14,3 +15,4 @@ api_key_table(metadata)
 idempotency_key_table(metadata)
 points_tables(metadata)
 voucher_tables(metadata)
+terms_tables(metadata)

@@ -22,10 +22,11 @@ class MigrationSettings(LoyaltySettings):
 
 
 class WorkerSettings(LoyaltySettings):
-    """The Kafka process."""
+    """The Kafka process. It verifies a few accounts every `worker_verify_every_s` seconds; 0: never."""
 
     worker_metrics_host: str = "127.0.0.1"
     worker_metrics_port: int = Field(default=9102, ge=0, le=65535)
+    worker_verify_every_s: float = Field(default=5.0, ge=0)
 
 
 class ApiSettings(LoyaltySettings):

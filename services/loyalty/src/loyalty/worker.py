@@ -1,16 +1,21 @@
 """The Kafka process, put together: what it reads, and where its own events go (eventing's relay)."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from eventing.kafka import KafkaConfig
+from eventing.sampling import Sampler
 from eventing.topics import TopicSpec, load_topics
-from eventing.worker import WorkerConfig, main
+from eventing.worker import Part, WorkerConfig, main
 from programme.terms import Programme
 
+from loyalty.audit.sample import check_some
 from loyalty.events import LOYALTY_TOPIC, MEMBERS_TOPIC
+from loyalty.points.expiry_job import ExpiryJob
 from loyalty.settings import WorkerSettings
 from loyalty.subscriptions import CUSTOMER_STATUS, PURCHASES, subscriptions
+from loyalty.terms import service as terms
 
 SERVICE = "loyalty"
 TOPICS = (PURCHASES, CUSTOMER_STATUS, LOYALTY_TOPIC, MEMBERS_TOPIC)
@@ -30,5 +35,16 @@ def run(settings: WorkerSettings, kafka: KafkaConfig, contracts: Path, programme
         topics=topics_of(contracts),
         metrics_port=settings.worker_metrics_port,
         metrics_host=settings.worker_metrics_host,
+        at_start=lambda conn: terms.adopt(conn, programme),
+        parts=_parts(settings, programme),
     )
     main(config, subscriptions(programme))
+
+
+def _parts(settings: WorkerSettings, programme: Programme) -> list[Part]:
+    """What runs beside the events: posting what expires, and verifying samples."""
+    parts: list[Part] = [ExpiryJob(settings.database_url).run]
+    if settings.worker_verify_every_s:
+        sample = partial(check_some, programme=programme)
+        parts.append(Sampler(SERVICE, settings.database_url, sample, settings.worker_verify_every_s).run)
+    return parts

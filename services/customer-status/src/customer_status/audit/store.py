@@ -54,6 +54,12 @@ async def histories_from(conn: Connection, first_account_no: int, limit: int) ->
     return await _with_rows(conn, rows)
 
 
+async def highest_account_no(conn: Connection) -> int:
+    """The highest number given to a member so far, 0 if there is none."""
+    highest: int = await conn.fetchval("SELECT coalesce(max(account_no), 0) FROM member")
+    return highest
+
+
 async def _with_rows(conn: Connection, rows: Sequence[asyncpg.Record]) -> list[History]:
     names = {row["account_no"]: row["member_id"] for row in rows}
     purchases = await read_purchases(conn, names)

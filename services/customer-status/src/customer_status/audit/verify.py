@@ -46,7 +46,7 @@ async def verify(conn: Connection, programme: Programme, read_ends: ReadEnds | N
         await allow_long_statements(conn)
         async for histories in store.histories(conn):
             for history in histories:
-                _check_member(report, programme, history)
+                check_member(report, programme, history)
         for text in await store.rows_of_no_member(conn):
             report.check("rows belong to a member").add(text)
         for purchase_id in await store.purchases_under_two_members(conn):
@@ -55,7 +55,7 @@ async def verify(conn: Connection, programme: Programme, read_ends: ReadEnds | N
     return report
 
 
-def _check_member(report: Report, programme: Programme, history: History) -> None:
+def check_member(report: Report, programme: Programme, history: History) -> None:
     """What is kept and published of a member is what the rules make of the rows."""
     name = history.member_id or f"erased account {history.account_no}"
     judged = _judge(programme, history)

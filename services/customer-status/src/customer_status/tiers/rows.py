@@ -3,17 +3,18 @@
 Instants are microseconds here and timestamps there, cents per class a dict here and jsonb there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import asyncpg
 import msgspec
+from eventing.arrays import numbers, texts
 from programme.facts import Purchase, Return
 from programme.instants import from_datetime, to_datetime
 from programme.levels import LevelState, decode, encode, new_state
 from programme.timeline import BASIS, Timeline, steps_from_json, steps_to_json
 
-from customer_status.tiers.domain import Member, PurchaseRow, ReturnRow
+from customer_status.tiers.domain import Key, Member, PurchaseRow, ReturnRow
 
 MEMBER_COLUMNS = (
     "account_no",
@@ -132,10 +133,24 @@ def return_record(row: ReturnRow) -> tuple[Any, ...]:
     )
 
 
-def member_record(member: Member, timeline: Timeline | None) -> tuple[Any, ...]:
-    """account_no, events, waiting_returns, state and timeline of a member; no timeline: it stays."""
-    steps = None if timeline is None else _to_json(steps_to_json(timeline))
-    return (member.account_no, member.events, member.waiting_returns, encode(member.levels), steps)
+def member_arrays(members: Collection[Member], timelines: Mapping[int, Timeline]) -> tuple[Any, ...]:
+    """account_no, events, waiting_returns, state and timeline of members; those without a new timeline keep theirs."""
+    return (
+        numbers([member.account_no for member in members]),
+        numbers([member.events for member in members]),
+        numbers([member.waiting_returns for member in members]),
+        [encode(member.levels) for member in members],
+        [_timeline_json(timelines.get(member.account_no)) for member in members],
+    )
+
+
+def _timeline_json(timeline: Timeline | None) -> str | None:
+    return None if timeline is None else _to_json(steps_to_json(timeline))
+
+
+def key_arrays(keys: Collection[Key]) -> tuple[str, str]:
+    """Business keys as two arrays."""
+    return numbers([account_no for account_no, _ in keys]), texts([key for _, key in keys])
 
 
 def columns(records: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -6,6 +6,7 @@ statement that locks and reads at once can return what was there before it waite
 
 from collections.abc import Collection, Iterable, Mapping
 
+from eventing.arrays import numbers, texts
 from eventing.database import Connection
 from programme.instants import to_datetime
 from programme.timeline import Timeline
@@ -16,8 +17,9 @@ from customer_status.tiers.rows import (
     PURCHASE_COLUMNS,
     RETURN_COLUMNS,
     columns,
+    key_arrays,
+    member_arrays,
     member_from_row,
-    member_record,
     purchase_from_row,
     purchase_record,
     return_from_row,
@@ -27,17 +29,17 @@ from customer_status.tiers.rows import (
 
 _INSERT_MISSING = """
     INSERT INTO member (member_id)
-    SELECT wanted.member_id FROM unnest($1::text[]) AS wanted (member_id)
+    SELECT wanted.member_id FROM unnest($1::text::text[]) AS wanted (member_id)
     WHERE NOT EXISTS (SELECT FROM member WHERE member.member_id = wanted.member_id)
     ORDER BY wanted.member_id COLLATE "C"
     ON CONFLICT (member_id) DO NOTHING"""
 _LOCK = """
-    SELECT account_no, member_id FROM member WHERE member_id = ANY ($1::text[])
+    SELECT account_no, member_id FROM member WHERE member_id = ANY ($1::text::text[])
     ORDER BY member_id COLLATE "C" FOR UPDATE"""
 _SELECT_MEMBERS = f"SELECT {', '.join(MEMBER_COLUMNS)} FROM member"
 _SELECT_PURCHASES = f"SELECT {', '.join(PURCHASE_COLUMNS)} FROM purchase"
 _SELECT_RETURNS = f"SELECT {', '.join(RETURN_COLUMNS)} FROM purchase_return"
-_WANTED = "JOIN unnest($1::bigint[], $2::text[]) AS wanted (account_no, {0}) USING (account_no, {0})"
+_WANTED = "JOIN unnest($1::text::bigint[], $2::text::text[]) AS wanted (account_no, {0}) USING (account_no, {0})"
 
 
 async def lock_members(conn: Connection, member_ids: Iterable[str]) -> dict[str, int]:
@@ -45,7 +47,7 @@ async def lock_members(conn: Connection, member_ids: Iterable[str]) -> dict[str,
 
     The order of bytes, stated in both statements, keeps two transactions from waiting for each other in a circle.
     """
-    wanted = list(dict.fromkeys(member_ids))
+    wanted = texts(set(member_ids))
     await conn.execute(_INSERT_MISSING, wanted)
     return {row["member_id"]: row["account_no"] for row in await conn.fetch(_LOCK, wanted)}
 
@@ -65,7 +67,7 @@ async def join_members(conn: Connection, joined_us: Mapping[int, int]) -> None:
 
 async def read_members(conn: Connection, account_nos: Collection[int]) -> dict[str, Member]:
     """The rows of locked members, by member_id."""
-    rows = await conn.fetch(f"{_SELECT_MEMBERS} WHERE account_no = ANY ($1::bigint[])", list(account_nos))
+    rows = await conn.fetch(f"{_SELECT_MEMBERS} WHERE account_no = ANY ($1::text::bigint[])", numbers(account_nos))
     return {row["member_id"]: member_from_row(row) for row in rows}
 
 
@@ -73,7 +75,7 @@ async def find_purchases(conn: Connection, keys: Collection[Key], names: Mapping
     """The known ones of these purchases; `names` tells the member_id of each account."""
     if not keys:
         return {}
-    rows = await conn.fetch(f"{_SELECT_PURCHASES} {_WANTED.format('purchase_id')}", *columns(keys, 2))
+    rows = await conn.fetch(f"{_SELECT_PURCHASES} {_WANTED.format('purchase_id')}", *key_arrays(keys))
     found = (purchase_from_row(row, names[row["account_no"]]) for row in rows)
     return {(row.account_no, row.fact.purchase_id): row for row in found}
 
@@ -82,7 +84,7 @@ async def find_returns(conn: Connection, keys: Collection[Key], names: Mapping[i
     """The known ones of these returns."""
     if not keys:
         return {}
-    rows = await conn.fetch(f"{_SELECT_RETURNS} {_WANTED.format('return_id')}", *columns(keys, 2))
+    rows = await conn.fetch(f"{_SELECT_RETURNS} {_WANTED.format('return_id')}", *key_arrays(keys))
     found = (return_from_row(row, names[row["account_no"]]) for row in rows)
     return {(row.account_no, row.fact.return_id): row for row in found}
 
@@ -98,7 +100,7 @@ async def find_returns_of(
     found: dict[Key, list[ReturnRow]] = {}
     if not purchase_keys:
         return found
-    rows = await conn.fetch(f"{_SELECT_RETURNS} {_WANTED.format('purchase_id')}", *columns(purchase_keys, 2))
+    rows = await conn.fetch(f"{_SELECT_RETURNS} {_WANTED.format('purchase_id')}", *key_arrays(purchase_keys))
     for row in rows:
         each = return_from_row(row, names[row["account_no"]])
         found.setdefault((each.account_no, each.fact.purchase_id), []).append(each)
@@ -136,16 +138,15 @@ async def update_members(conn: Connection, members: Collection[Member], timeline
     """Write locked members; `timelines` are those published now, by account."""
     if not members:
         return
-    records = [member_record(member, timelines.get(member.account_no)) for member in members]
     await conn.execute(
         """
         UPDATE member
         SET events = new.events, waiting_returns = new.waiting_returns, state = new.state,
             timeline = coalesce(new.timeline, member.timeline)
-        FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::bytea[], $5::jsonb[])
+        FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::int[], $4::bytea[], $5::jsonb[])
           AS new (account_no, events, waiting_returns, state, timeline)
         WHERE member.account_no = new.account_no""",
-        *columns(records, 5),
+        *member_arrays(members, timelines),
     )
 
 

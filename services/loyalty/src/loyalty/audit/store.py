@@ -8,7 +8,8 @@ from eventing.database import LONG_STATEMENT_S
 
 from loyalty.points.account import Account
 from loyalty.points.domain import KnownReturn, Position
-from loyalty.points.store import ACCOUNT, POSITION, RETURN, Connection, account_of, position_of, return_of
+from loyalty.points.rows import account_of, position_of, return_of
+from loyalty.points.store import ACCOUNT, POSITION, RETURN, Connection
 from loyalty.vouchers.domain import Voucher
 from loyalty.vouchers.store import vouchers_of
 
@@ -50,6 +51,12 @@ async def histories_from(conn: asyncpg.Connection, first_account_no: int, limit:
     """At most `limit` accounts, by number from `first_account_no` on; in one transaction like `histories`."""
     rows = await conn.fetch(f"{ACCOUNT} WHERE account_no >= $1 ORDER BY account_no LIMIT $2", first_account_no, limit)
     return await _with_rows(conn, rows)
+
+
+async def highest_account_no(conn: Connection) -> int:
+    """The number of the newest account, 0 if there is none."""
+    number: int = await conn.fetchval("SELECT coalesce(max(account_no), 0) FROM account")
+    return number
 
 
 async def histories_of(conn: Connection, member_ids: Collection[str]) -> list[AccountHistory]:

@@ -4,7 +4,7 @@ import hashlib
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
 from programme.calendar import civil_day
 from programme.instants import from_datetime, to_datetime
 from pydantic import AfterValidator
@@ -112,7 +112,7 @@ async def read_entries(
 @router.get("/v1/members/{member_id}/purchases/{purchase_id}", responses=responses(MemberNotFound, PurchaseNotFound))
 async def read_purchase(
     member_id: MemberId,
-    purchase_id: PurchaseId,
+    purchase_id: Annotated[PurchaseId, Path(description="The receipt or shop order, as its channel names it")],
     snapshot: RequestSnapshot,
     programme: TheProgramme,
     caller: Annotated[Caller, require("members:read")],

@@ -93,8 +93,9 @@ def tell(line: LedgerLine, moments: Moments) -> Cause:
         case "expiry":
             return Cause("expiry", line.cause_id, f"{_expiry(line)}: {points}")
         case _:
-            subject = "the account" if line.purchase_id is None else f"purchase {line.purchase_id}"
-            return Cause(line.kind, line.cause_id, f"{subject} was put right from the log: {points}")
+            # A rebuild mends positions, which its entry names as its purchase, and what vouchers cost.
+            what = f"voucher {line.cause_id}" if line.purchase_id is None else f"purchase {line.purchase_id}"
+            return Cause(line.kind, line.purchase_id or line.cause_id, f"{what} was put right from the log: {points}")
 
 
 def _dated(kind: str, business_id: str, moments: Moments) -> str:

@@ -6,7 +6,8 @@ from programme.instants import from_datetime
 
 from loyalty.members.domain import LedgerLine, Moment, Moments
 from loyalty.points.domain import KnownReturn
-from loyalty.points.store import RETURN, Connection, return_of
+from loyalty.points.rows import return_of
+from loyalty.points.store import RETURN, Connection
 
 _ENTRY = "SELECT entry_no, posted_at, kind, points, purchase_id, cause_id, level FROM ledger_entry"
 ENTRIES_OF_PURCHASE = f"{_ENTRY} WHERE account_no = $1 AND purchase_id = $2 ORDER BY entry_no DESC LIMIT $3"

@@ -51,7 +51,10 @@ class CauseView(Model):
     """What an entry follows from."""
 
     kind: Annotated[
-        str, Field(description="What `id` names: purchase, return, timeline, voucher, expiry (the year) or rebuild")
+        str,
+        Field(
+            description="What `id` is: purchase, return, timeline, voucher, expiry (a year), rebuild (what was mended)"
+        ),
     ]
     id: str | None
     text: Annotated[

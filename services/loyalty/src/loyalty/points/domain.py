@@ -110,7 +110,8 @@ class Ledger:
         account.last_purchase_us = max(account.last_purchase_us or purchase.occurred_us, purchase.occurred_us)
         account.changed = True
         _settle(account, position, "purchase", None)
-        self._use_vouchers(position, [row for row in early if row.fact.complete])
+        if purchase.vouchers:
+            self._use_vouchers(position, [row for row in early if row.fact.complete])
         return Outcome.ACCEPTED
 
     def add_return(self, fact: Return, received_us: int) -> Outcome:

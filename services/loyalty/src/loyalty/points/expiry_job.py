@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 ACCOUNTS_AT_ONCE = 200
 LOOK_EVERY_S = 3600.0
+REST_S = 0.05
 
 Clock = Callable[[], int]
 
@@ -47,7 +48,9 @@ async def post_due_expiry(conn: asyncpg.Connection, at_us: int, after_no: int = 
 
 
 class ExpiryJob:
-    """A part of the worker: looks every hour, which finds work after each new year and in new accounts."""
+    """A part of the worker: looks every hour, and finds work after each new year. It rests after every batch, so that
+    posting waits little for it.
+    """
 
     def __init__(self, database_url: str, clock: Clock = now_us) -> None:
         self._database_url = database_url
@@ -72,5 +75,6 @@ class ExpiryJob:
             last_no: int | None = 0
             while last_no is not None and not stop.is_set():
                 last_no = await post_due_expiry(conn, self._clock(), last_no)
+                await is_set_within(stop, REST_S)
         finally:
             await close(conn)

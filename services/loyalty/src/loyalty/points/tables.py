@@ -51,7 +51,7 @@ def _account(metadata: sa.MetaData) -> None:
             "expiry_year",
             sa.Integer,
             nullable=False,
-            server_default="0",
+            server_default=sa.text("extract(year FROM now() AT TIME ZONE 'Europe/Berlin')::int"),
             comment="the year whose 1 January is the last one up to which expiry is posted",
         ),
         postgresql_with={"fillfactor": 80},

@@ -1,0 +1,21 @@
+"""Arrays as the text PostgreSQL reads them, for `$1::text::bigint[]`.
+
+asyncpg asks every element of an array twice whether it is a container; with a dozen arrays of a batch's length that is
+a tenth of a worker's time. Casting the whole array from one text costs a third of it.
+"""
+
+from collections.abc import Iterable
+
+
+def numbers(values: Iterable[int]) -> str:
+    """The text of an array of integers."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def texts(values: Iterable[str]) -> str:
+    """The text of an array of text, json or anything else that is written as text."""
+    return "{" + ",".join([f'"{_escaped(value)}"' for value in values]) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"') if '"' in value or "\\" in value else value

@@ -1,0 +1,103 @@
+"""The log read again from its beginning, beside the workers: outside their group, believing no stored offset."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Final, TypeVar
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from eventing.commands import Refused
+from eventing.kafka import KafkaConfig, stop_client
+from eventing.records import Partition, Record
+
+T = TypeVar("T")
+
+_SILENCE_S: Final = 60.0
+
+
+class LogReader:
+    """Reads one partition at a time. Use as a context manager; it raises KafkaError if the brokers are away."""
+
+    def __init__(self, kafka: KafkaConfig, name: str) -> None:
+        self._client = AIOKafkaConsumer(
+            **kafka.client_options(name),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            check_crcs=True,
+            fetch_min_bytes=1,
+            fetch_max_wait_ms=100,
+            fetch_max_bytes=16 * 1024 * 1024,
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+        )
+
+    async def __aenter__(self) -> "LogReader":
+        await self._client.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await stop_client(self._client)
+
+    async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """How many partitions the topics have. Raises Refused for one that does not exist."""
+        counts = {}
+        for topic in topics:
+            await self._client._client.add_topic(topic)
+            numbers = self._client.partitions_for_topic(topic)
+            if not numbers:
+                raise Refused(f"the topic {topic} does not exist")
+            counts[topic] = len(numbers)
+        return counts
+
+    async def begins_at(self, partition: Partition) -> int:
+        """The first offset the log still has."""
+        tp = TopicPartition(*partition)
+        begins: int = (await self._client.beginning_offsets([tp]))[tp]
+        return begins
+
+    async def read(self, partition: Partition, start: int, end: int, most: int) -> AsyncIterator[list[Record]]:
+        """The records from offset `start` to before `end`, at most `most` at once, in order.
+
+        Raises Refused if some of them were deleted, TimeoutError if the log does not come for a minute.
+        """
+        tp = TopicPartition(*partition)
+        self._client.assign([tp])
+        self._client.seek(tp, start)
+        position, heard = start, time.monotonic()
+        while position < end:
+            try:
+                fetched = await self._client.getmany(tp, timeout_ms=1000, max_records=most)
+            except OffsetOutOfRangeError:
+                raise Refused(f"{partition.topic}[{partition.number}]: the log has no offset {position}") from None
+            if records := [_record(tp, r) for r in fetched.get(tp, ()) if r.offset < end]:
+                yield records
+            at: int = await self._client.position(tp)  # beyond what compaction and aborted transactions left out
+            if at > position:
+                position, heard = at, time.monotonic()
+            elif time.monotonic() - heard > _SILENCE_S:
+                raise TimeoutError(f"{partition.topic}[{partition.number}] brings nothing after offset {position}")
+
+
+def _record(tp: TopicPartition, r: Any) -> Record:
+    return Record(tp.topic, tp.partition, r.offset, r.timestamp * 1000, r.key, r.value, r.headers)
+
+
+async def one_ahead(source: AsyncIterator[T]) -> AsyncIterator[T]:
+    """The same, asking for the next one while the last one is worked on."""
+
+    async def following() -> T | None:
+        return await anext(source, None)
+
+    pending = asyncio.create_task(following())
+    try:
+        while (item := await pending) is not None:
+            pending = asyncio.create_task(following())
+            yield item
+    finally:
+        pending.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await pending

@@ -1,0 +1,148 @@
+"""How an account's live rows differ from those that the log makes; pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from eventing.rebuild_report import Found, compare_rows
+from programme.calendar import civil_year
+from programme.expiry import expired_by
+
+from loyalty.audit.store import AccountHistory, EntrySum
+from loyalty.points.account import Account
+from loyalty.points.domain import KnownReturn, Position
+
+TIMELINE_IS_GONE = "timeline no longer on its topic, run `customer-status republish` first"
+
+
+class Posted(NamedTuple):
+    """What the entries of an account add up to: by purchase, by voucher, of expiry, in all, and their numbers."""
+
+    by_purchase: Mapping[str, int]
+    by_voucher: Mapping[str, int]
+    expired: int
+    balance: int
+    entries: int
+    last_entry_no: int
+
+
+class Sides(NamedTuple):
+    """A member as the tables have it, what is posted, and as the log makes it. None: there is no row."""
+
+    live: AccountHistory | None
+    posted: Posted
+    right: AccountHistory | None
+
+    @property
+    def due(self) -> dict[str, int]:
+        """The points due for each purchase, by what the log says."""
+        return {p.purchase.purchase_id: p.due_points() for p in self.right.positions} if self.right else {}
+
+
+def posted_of(sums: Sequence[EntrySum], by_voucher: Mapping[str, int]) -> Posted:
+    """`sums` of one account's entries."""
+    return Posted(
+        by_purchase={row.purchase_id: row.points for row in sums if row.purchase_id is not None},
+        by_voucher=by_voucher,
+        expired=-sum(row.points for row in sums if row.kind == "expiry"),
+        balance=sum(row.points for row in sums),
+        entries=sum(row.entries for row in sums),
+        last_entry_no=max((row.last_entry_no for row in sums), default=0),
+    )
+
+
+def differences(sides: Sides) -> Iterator[Found]:
+    """Causes and details. A member without a row is one of whom nothing was ever heard."""
+    account, right = _account(sides.live), _account(sides.right)
+    if account.timeline_version > right.timeline_version:
+        yield TIMELINE_IS_GONE, ""
+        return
+    if (account.timeline_version, account.timeline) != (right.timeline_version, right.timeline):
+        yield "wrong timeline", ""
+    yield from compare_rows("purchase", _positions(sides.live), _positions(sides.right), _position)
+    yield from compare_rows("return", _returns(sides.live), _returns(sides.right), _return)
+    yield from _points(sides)
+    if account.waiting_returns != right.waiting_returns:
+        yield "wrong number of waiting returns", f"{account.waiting_returns}, in the log {right.waiting_returns}"
+    if account.last_purchase_us != right.last_purchase_us:
+        yield "wrong last purchase", ""
+    if sides.live is not None:
+        yield from _sums(sides, sides.live)
+
+
+def points_by_year(sides: Sides) -> tuple[dict[int, int], dict[int, int]]:
+    """What was earned by the purchases of the log and spent on the vouchers there are, by civil year, without zeros."""
+    earned: dict[int, int] = {}
+    debited: dict[int, int] = {}
+    for position in sides.right.positions if sides.right else ():
+        year = civil_year(position.purchase.occurred_us)
+        earned[year] = earned.get(year, 0) + position.due_points()
+    for voucher in sides.live.vouchers if sides.live else ():
+        for year, points in voucher.charges_by_year().items():
+            debited[year] = debited.get(year, 0) + points
+    return _without_zeros(earned), _without_zeros(debited)
+
+
+def _points(sides: Sides) -> Iterator[Found]:
+    """The points of each purchase: what is due, what its entries add up to, what its position says."""
+    posted, due = sides.posted.by_purchase, sides.due
+    for purchase_id in sorted(posted.keys() | due.keys()):
+        if posted.get(purchase_id, 0) != due.get(purchase_id, 0):
+            yield "wrong points", f"{purchase_id} {posted.get(purchase_id, 0)} posted, {due.get(purchase_id, 0)} due"
+    for purchase_id, position in sorted(_positions(sides.live).items()):
+        if position.posted_points != posted.get(purchase_id, 0):
+            says = f"{purchase_id} {position.posted_points}, by its entries {posted.get(purchase_id, 0)}"
+            yield "wrong posted points", says
+
+
+def _sums(sides: Sides, live: AccountHistory) -> Iterator[Found]:
+    """What an account's row and its vouchers say of its entries."""
+    account, posted = live.account, sides.posted
+    if account.balance_points != posted.balance:
+        yield "wrong balance", f"{account.balance_points}, by its entries {posted.balance}"
+    if not posted.entries == posted.last_entry_no == account.last_entry_no:
+        numbers = f"{posted.entries} entries to number {posted.last_entry_no}, the account says {account.last_entry_no}"
+        yield "wrong numbers of entries", numbers
+    for voucher in live.vouchers:
+        points = (voucher.posted_points, posted.by_voucher.get(voucher.voucher_id, 0))
+        if points != (voucher.due_points(),) * 2:
+            says = f"{voucher.voucher_id} {points[0]}, by its entries {points[1]}, due {voucher.due_points()}"
+            yield "wrong points of a voucher", says
+    earned, debited = points_by_year(sides)
+    if (earned, debited) != (_without_zeros(account.earned_by_year), _without_zeros(account.debited_by_year)):
+        yield "wrong points by year", ""
+    due = expired_by(earned, debited, account.expiry_year)
+    if (account.expired_points, posted.expired) != (due, due):
+        yield "wrong expiry", f"{account.expired_points}, by its entries {posted.expired}, due {due}"
+
+
+def _position(purchase_id: str, live: Position, right: Position) -> Iterator[Found]:
+    content = ("purchase", "received_us", "eligible_cents")
+    if any(getattr(live, name) != getattr(right, name) for name in content):
+        yield "purchase with other content", purchase_id
+    for name in ("returned_cents", "returned_completely"):
+        kept, due = getattr(live, name), getattr(right, name)
+        if kept != due:
+            yield "wrong sum", f"{purchase_id} {name} {kept}, due {due}"
+    if live.bonus_percent != right.bonus_percent:
+        yield "wrong rate", f"{purchase_id} {live.bonus_percent} %, due {right.bonus_percent} %"
+
+
+def _return(return_id: str, live: KnownReturn, right: KnownReturn) -> Iterator[Found]:
+    if (live.fact, live.received_us) != (right.fact, right.received_us):
+        yield "return with other content", return_id
+
+
+def _positions(history: AccountHistory | None) -> dict[str, Position]:
+    return {position.purchase.purchase_id: position for position in history.positions} if history else {}
+
+
+def _returns(history: AccountHistory | None) -> dict[str, KnownReturn]:
+    return {row.fact.return_id: row for row in history.returns} if history else {}
+
+
+def _account(history: AccountHistory | None) -> Account:
+    return history.account if history else Account(0, None)
+
+
+def _without_zeros(points: Mapping[int, int]) -> dict[int, int]:
+    return {year: number for year, number in points.items() if number}

@@ -1,0 +1,50 @@
+"""`loyalty rebuild`, put together."""
+
+from eventing.commands import Refused
+from eventing.database import close, connect
+from eventing.kafka import KafkaConfig
+from eventing.rebuild import Rebuild
+from eventing.rebuild_replay import Tell
+from eventing.rebuild_report import RebuildReport
+from programme.terms import Programme
+
+from loyalty.rebuild.sides import AccountSides
+from loyalty.rebuild.timelines import members_without_timeline
+from loyalty.subscriptions import CUSTOMER_STATUS, subscriptions
+
+SERVICE = "loyalty"
+_SHOWN = 10
+
+
+async def rebuild_all(
+    owner_url: str, kafka: KafkaConfig, programme: Programme, apply: bool, tell: Tell
+) -> RebuildReport:
+    """Compare the whole database with the log, and repair it if `apply`.
+
+    Timelines are read before purchases: then nearly every purchase gets its rate at once. Raises Refused if rates
+    could not be repaired, because timelines are no longer on their topic.
+    """
+    by_topic = {subscription.topic: subscription for subscription in subscriptions(programme)}
+    timelines = by_topic.pop(CUSTOMER_STATUS)
+    if apply:
+        conn = await connect(owner_url, application_name=f"{SERVICE}-rebuild")
+        try:
+            missing = await members_without_timeline(conn, kafka, timelines)
+        finally:
+            await close(conn)
+        if missing:
+            some = ", ".join(missing[:_SHOWN]) + (" ..." if len(missing) > _SHOWN else "")
+            raise Refused(
+                f"the timelines of {len(missing):,} members are no longer on {CUSTOMER_STATUS} ({some}):"
+                " run `customer-status republish` first"
+            )
+    rebuild = Rebuild(
+        service=SERVICE,
+        owner_url=owner_url,
+        kafka=kafka,
+        subscriptions=[timelines, *by_topic.values()],
+        sides=AccountSides(),
+        apply=apply,
+        tell=tell,
+    )
+    return await rebuild.run()

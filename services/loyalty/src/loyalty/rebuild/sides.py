@@ -1,0 +1,152 @@
+"""What a rebuild compares and repairs here: accounts with their positions, returns and entries (design 5.8)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from eventing.database import Connection
+from eventing.rebuild_report import Difference
+from eventing.transaction import Transaction
+
+from loyalty.audit.store import AccountHistory, entry_sums, histories_of
+from loyalty.events import points_posted
+from loyalty.points.account import Account
+from loyalty.points.store import (
+    lock_accounts,
+    read_owners,
+    write_accounts,
+    write_positions,
+    write_returns,
+    write_timelines,
+)
+from loyalty.rebuild import store
+from loyalty.rebuild.differences import TIMELINE_IS_GONE, Sides, differences, points_by_year, posted_of
+from loyalty.vouchers.domain import settle
+from loyalty.vouchers.store import owners_of, read_vouchers, write_vouchers
+
+
+class AccountSides:
+    """Accounts, by member_id. Erased ones have none and are left out."""
+
+    async def keys_after(self, conn: Connection, key: str, limit: int) -> list[str]:
+        """The next members, as bytes sort."""
+        return await store.members_after(conn, key, limit)
+
+    async def differences(self, live: Connection, copies: Connection, keys: Sequence[str]) -> list[Difference]:
+        """Only members whose rows have another fingerprint are read: those who spent points, and hardly any other."""
+        mine, right = await store.fingerprints(live, keys), await store.fingerprints(copies, keys)
+        suspects = [key for key in keys if mine.get(key) != right.get(key) or not mine[key].is_consistent]
+        if not suspects:
+            return []
+        return [
+            Difference(key, cause, detail)
+            for key, sides in (await _sides(live, copies, suspects)).items()
+            for cause, detail in differences(sides)
+        ]
+
+    async def repair(self, live: Connection, copies: Connection, keys: Sequence[str]) -> None:
+        """Put the positions and returns of the copies in the place of those that differ, and post `due - posted`.
+
+        Members whose timeline is gone stay as they are. Vouchers follow the purchases that name them, so their owners
+        are locked and settled too.
+        """
+        right = {history.account.member_id or "": history for history in await histories_of(copies, keys)}
+        await store.bring_back_accounts(live, _members_of_purchases(right))
+        named = _named(await histories_of(live, keys)) | _named(right.values())
+        owner_nos = await owners_of(live, named)
+        await lock_accounts(live, keys, owner_nos)
+        every = await _sides(live, copies, keys)
+        wrong = {key: sides for key, sides in every.items() if _is_repairable(sides)}
+        owners = await read_owners(live, owner_nos - {_live(sides).account.account_no for sides in wrong.values()})
+        charged_before = {
+            voucher_id: voucher.charges_by_year() for voucher_id, voucher in (await read_vouchers(live, named)).items()
+        }
+        for sides in wrong.values():
+            await _replace_rows(live, sides)
+        vouchers = await read_vouchers(live, named)
+        for voucher_id, voucher in vouchers.items():
+            if (owner := owners.get(voucher.account_no)) is not None:
+                settle(voucher, owner, charged_before[voucher_id], None)
+        await write_vouchers(live, vouchers.values())
+        accounts = [*owners.values()]
+        # Their vouchers are read again: which purchases name them may have changed.
+        for sides in (await _sides(live, copies, list(wrong))).values():
+            accounts.append(_post_differences(sides))
+            await write_vouchers(live, _live(sides).vouchers)
+        await _save(live, accounts)
+
+
+async def _sides(live: Connection, copies: Connection, keys: Sequence[str]) -> dict[str, Sides]:
+    kept = {history.account.member_id: history for history in await histories_of(live, keys)}
+    right = {history.account.member_id: history for history in await histories_of(copies, keys)}
+    numbers = [history.account.account_no for history in kept.values()]
+    sums = await entry_sums(live, numbers)
+    by_voucher = await store.points_of_vouchers(live, numbers)
+    found = {}
+    for key in keys:
+        history = kept.get(key)
+        number = history.account.account_no if history else 0
+        posted = posted_of([row for row in sums if row.account_no == number], by_voucher)
+        found[key] = Sides(history, posted, right.get(key))
+    return found
+
+
+def _is_repairable(sides: Sides) -> bool:
+    causes = [cause for cause, _ in differences(sides)]
+    return bool(causes) and TIMELINE_IS_GONE not in causes
+
+
+async def _replace_rows(live: Connection, sides: Sides) -> None:
+    """The rows of the log instead of the live ones; what is posted for them is put right by `_post_differences`."""
+    number = _live(sides).account.account_no
+    await store.delete_rows(live, number)
+    if sides.right is not None:
+        for position in sides.right.positions:
+            position.account_no, position.posted_points, position.is_new = number, position.due_points(), True
+        for row in sides.right.returns:
+            row.account_no, row.is_new = number, True
+        await write_positions(live, sides.right.positions)
+        await write_returns(live, sides.right.returns)
+
+
+def _post_differences(sides: Sides) -> Account:
+    """Make the account's row that of its entries, then add entries until they are what is due."""
+    account, right = _live(sides).account, sides.right.account if sides.right else Account(0, None)
+    timeline = right.timeline, right.timeline_version
+    account.has_new_timeline = timeline != (account.timeline, account.timeline_version)
+    account.timeline, account.timeline_version = timeline
+    account.waiting_returns, account.last_purchase_us = right.waiting_returns, right.last_purchase_us
+    posted, due = sides.posted, sides.due
+    account.balance_points, account.last_entry_no = posted.balance, posted.last_entry_no
+    account.expired_points, account.changed = posted.expired, True
+    for purchase_id in sorted(posted.by_purchase.keys() | due.keys()):
+        points = due.get(purchase_id, 0) - posted.by_purchase.get(purchase_id, 0)
+        account.post("rebuild", points, purchase_id=purchase_id, cause_id="rebuild")
+    for voucher in _live(sides).vouchers:
+        points = voucher.due_points() - posted.by_voucher.get(voucher.voucher_id, 0)
+        account.post("rebuild", -points, cause_id=voucher.voucher_id)
+        voucher.posted_points, voucher.changed = voucher.due_points(), True
+    account.earned_by_year, account.debited_by_year = points_by_year(sides)
+    account.correct_expiry()
+    return account
+
+
+async def _save(live: Connection, accounts: Sequence[Account]) -> None:
+    transaction = Transaction(live)
+    for account in accounts:
+        for message in points_posted(account):
+            transaction.publish(message)
+    await write_accounts(live, accounts)
+    await write_timelines(live, [account for account in accounts if account.has_new_timeline])
+    await transaction.flush()
+
+
+def _live(sides: Sides) -> AccountHistory:
+    assert sides.live is not None, "lock_accounts makes the accounts that are missing"
+    return sides.live
+
+
+def _named(histories: Iterable[AccountHistory]) -> set[str]:
+    return {voucher_id for each in histories for p in each.positions for voucher_id in p.purchase.vouchers}
+
+
+def _members_of_purchases(right: Mapping[str, AccountHistory]) -> dict[str, str]:
+    return {p.purchase.purchase_id: key for key, history in right.items() for p in history.positions}

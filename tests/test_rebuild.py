@@ -1,0 +1,297 @@
+"""Damage of every kind is found by its name and repaired from the log, while both services work (design 5.8)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def bought(member: str, purchase: str, day: str, cents: int, **more: Any) -> dict[str, Any]:
+    data = {
+        "purchase_id": purchase,
+        "member_id": member,
+        "occurred_at": f"{day}T12:00:00+01:00",
+        "currency": "EUR",
+        "lines": [{"product_class": "goods", "amount_cents": cents}],
+    }
+    return {"type": "kundenclub.purchase.completed.v1", "data": data | more}
+
+
+def returned(member: str, return_id: str, of: str, day: str, cents: int) -> dict[str, Any]:
+    data = {
+        "return_id": return_id,
+        "purchase_id": of,
+        "member_id": member,
+        "occurred_at": f"{day}T12:00:00+01:00",
+        "lines": [{"product_class": "goods", "amount_cents": cents}],
+    }
+    return {"type": "kundenclub.purchase.returned.v1", "data": data}
+
+
+def shopping(prefix: str) -> list[dict[str, Any]]:
+    """Six members: silver after the first purchase, so the second is rated 10 %; one return, one that waits."""
+    events = []
+    for n in range(6):
+        m = f"{prefix}{n}"
+        events += [
+            bought(m, f"{m}-p1", "2026-03-01", 100_000),
+            bought(m, f"{m}-p2", "2026-03-05", 20_000),
+            bought(m, f"{m}-p3", "2026-03-06", 3_000),
+            returned(m, f"{m}-r1", f"{m}-p2", "2026-03-08", 5_000),
+            returned(m, f"{m}-r2", f"{m}-p9", "2026-03-09", 1_000),
+        ]
+    return events
+
+
+async def execute(url: str, statements: Sequence[str]) -> None:
+    conn = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            assert (await conn.execute(statement)) not in ("UPDATE 0", "DELETE 0"), statement
+    finally:
+        await conn.close()
+
+
+def wait_until_handled(system: Any) -> None:
+    """Whatever `kundenclub verify` finds wrong."""
+    while "not handled yet" in system.run("kundenclub", "verify").stdout:
+        pass
+
+
+def summary(output: str) -> dict[str, int]:
+    """Causes and how often, from the foot of the report."""
+    counted = [line.strip().rsplit(": ", 1) for line in output.splitlines() if line.startswith("  ")]
+    return {cause: int(count) for cause, count in counted}
+
+
+CUSTOMER_STATUS_DAMAGE = [
+    ("DELETE FROM purchase WHERE purchase_id = '{m}0-p1'", "missing purchase", "{m}0: missing purchase: {m}0-p1"),
+    (
+        "UPDATE purchase SET occurred_at = occurred_at + interval '1 hour' WHERE purchase_id = '{m}0-p2'",
+        "purchase with other content",
+        "{m}0: purchase with other content: {m}0-p2",
+    ),
+    (
+        "UPDATE purchase SET returned_cents = 1 WHERE purchase_id = '{m}1-p2'",
+        "wrong sum",
+        "{m}1: wrong sum: {m}1-p2 returned_cents 1, due 5000",
+    ),
+    (
+        "INSERT INTO purchase SELECT account_no, '{m}-x', occurred_at, received_at, cents_by_class, vouchers,"
+        " eligible_cents, returned_cents, returned_completely FROM purchase WHERE purchase_id = '{m}1-p1'",
+        "purchase nobody sent",
+        "{m}1: purchase nobody sent: {m}-x",
+    ),
+    ("DELETE FROM purchase_return WHERE return_id = '{m}1-r1'", "missing return", "{m}1: missing return: {m}1-r1"),
+    (
+        "UPDATE purchase_return SET complete = true WHERE return_id = '{m}2-r2'",
+        "return with other content",
+        "{m}2: return with other content: {m}2-r2",
+    ),
+    (
+        "UPDATE purchase_return SET return_id = '{m}-y' WHERE return_id = '{m}2-r1'",
+        "return nobody sent",
+        "{m}2: return nobody sent: {m}-y",
+    ),
+    ("UPDATE member SET state = NULL WHERE member_id = '{m}2'", "wrong levels", "{m}2: wrong levels"),
+    (
+        "UPDATE member SET timeline = NULL WHERE member_id = '{m}3'",
+        "wrong timeline",
+        "{m}3: wrong timeline: published basis, due basis > silver > basis",
+    ),
+    (
+        "UPDATE member SET events = 99 WHERE member_id = '{m}3'",
+        "wrong number of events",
+        "{m}3: wrong number of events: 99, in the log 5",
+    ),
+    (
+        "UPDATE member SET waiting_returns = 0 WHERE member_id = '{m}3'",
+        "wrong number of waiting returns",
+        "{m}3: wrong number of waiting returns: 0, in the log 1",
+    ),
+    (
+        "DELETE FROM purchase WHERE account_no = (SELECT account_no FROM member WHERE member_id = '{m}4');"
+        "DELETE FROM purchase_return WHERE account_no = (SELECT account_no FROM member WHERE member_id = '{m}4');"
+        "DELETE FROM member WHERE member_id = '{m}4'",
+        "missing purchase",
+        "{m}4: missing purchase: {m}4-p3",
+    ),
+]
+
+
+async def test_customer_status_is_rebuilt_from_the_log(system: Any) -> None:
+    m = "rebuild-cs-"
+    system.publish(shopping(m))
+    system.settle()
+    before = system.state("customer-status"), system.state("loyalty")
+    clean = system.run("customer-status", "rebuild")
+    assert (clean.returncode, summary(clean.stdout)) == (0, {}), clean.stdout + clean.stderr
+
+    damage = [statement.format(m=m) for statement, _, _ in CUSTOMER_STATUS_DAMAGE]
+    await execute(system.environment["CUSTOMER_STATUS_MIGRATIONS_DATABASE_URL"], damage)
+    found = system.run("customer-status", "rebuild")
+    assert found.returncode == 1, found.stdout + found.stderr
+    for _, cause, line in CUSTOMER_STATUS_DAMAGE:
+        assert line.format(m=m) in found.stdout.splitlines()
+        assert cause in summary(found.stdout)
+    repaired = system.run("customer-status", "rebuild", "--apply")
+    assert repaired.returncode == 0, repaired.stderr
+    assert summary(repaired.stdout) == summary(found.stdout)
+
+    assert summary(system.run("customer-status", "rebuild").stdout) == {}
+    system.settle()
+    assert (system.state("customer-status"), system.state("loyalty")) == before
+
+
+async def test_a_purchase_after_the_repair_moves_a_timeline_that_loyalty_takes(system: Any) -> None:
+    """A count that was too high had made versions that would be newer than all to come."""
+    m = "rebuild-gen-"
+    system.publish(shopping(m))
+    system.settle()
+    url = system.environment["CUSTOMER_STATUS_MIGRATIONS_DATABASE_URL"]
+    await execute(url, [f"UPDATE member SET events = 1000000 WHERE member_id = '{m}0'"])
+    system.publish([bought(f"{m}0", f"{m}0-p4", "2026-04-01", 1_000)])
+    wait_until_handled(system)
+    assert system.run("customer-status", "rebuild", "--apply").returncode == 0
+    system.publish(
+        [bought(f"{m}0", f"{m}0-p5", "2026-04-02", 300_000), bought(f"{m}0", f"{m}0-p6", "2026-04-03", 1_000)]
+    )
+    system.settle()
+    status = system.state("customer-status", prefix=m)[f"{m}0"]
+    assert status["level"] == "gold"
+    assert system.state("loyalty", prefix=m)[f"{m}0"]["digest"] == status["digest"]
+
+
+async def test_republish_changes_nothing_for_who_has_everything(system: Any) -> None:
+    m = "republish-"
+    system.publish(shopping(m))
+    system.settle()
+    before = system.state("loyalty")
+    entries = await entries_of(system)
+    one = system.run("customer-status", "republish", "--member", f"{m}0")
+    assert (one.returncode, one.stdout) == (0, "1 timelines republished\n"), one.stderr
+    every = system.run("customer-status", "republish")
+    assert every.returncode == 0, every.stderr
+    assert int(every.stdout.split()[0].replace(",", "")) >= 5
+    system.settle()
+    assert system.state("loyalty") == before
+    assert await entries_of(system) == entries
+    unknown = system.run("customer-status", "republish", "--member", "nobody-knows-me")
+    assert (unknown.returncode, unknown.stderr) == (1, "no timeline of nobody-knows-me was ever published\n")
+
+
+async def test_republish_gives_loyalty_back_what_it_lost(system: Any) -> None:
+    m = "republish-lost-"
+    system.publish(shopping(m))
+    system.settle()
+    before = system.state("loyalty", prefix=m)
+    forget = "UPDATE account SET timeline = NULL, timeline_generation = 0, timeline_events = 0 WHERE member_id = '{}'"
+    wrong_rate = (
+        "UPDATE purchase_position SET bonus_percent = 0 WHERE bonus_percent > 0 AND account_no ="
+        " (SELECT account_no FROM account WHERE member_id = '{}')"
+    )
+    url = system.environment["LOYALTY_MIGRATIONS_DATABASE_URL"]
+    await execute(url, [forget.format(f"{m}0"), wrong_rate.format(f"{m}0")])
+    assert system.state("loyalty", prefix=m) != before
+    assert system.run("customer-status", "republish").returncode == 0
+    system.settle()
+    assert system.state("loyalty", prefix=m) == before
+
+
+async def entries_of(system: Any) -> int:
+    conn = await asyncpg.connect(system.environment["LOYALTY_DATABASE_URL"])
+    try:
+        count: int = await conn.fetchval("SELECT count(*) FROM ledger_entry")
+    finally:
+        await conn.close()
+    return count
+
+
+LOYALTY_DAMAGE = [
+    ("DELETE FROM purchase_position WHERE purchase_id = '{m}0-p1'", "{m}0: missing purchase: {m}0-p1"),
+    (
+        "UPDATE purchase_position SET occurred_at = occurred_at - interval '1 hour' WHERE purchase_id = '{m}0-p2'",
+        "{m}0: purchase with other content: {m}0-p2",
+    ),
+    (
+        "UPDATE purchase_position SET returned_cents = 1 WHERE purchase_id = '{m}1-p2'",
+        "{m}1: wrong sum: {m}1-p2 returned_cents 1, due 5000",
+    ),
+    (
+        "UPDATE purchase_position SET bonus_percent = 20 WHERE purchase_id = '{m}1-p3'",
+        "{m}1: wrong rate: {m}1-p3 20 %, due 10 %",
+    ),
+    (
+        "UPDATE purchase_position SET posted_points = 7 WHERE purchase_id = '{m}1-p1'",
+        "{m}1: wrong posted points: {m}1-p1 7, by its entries 1000",
+    ),
+    (
+        "INSERT INTO purchase_position SELECT account_no, '{m}-x', occurred_at, received_at, cents_by_class, vouchers,"
+        " eligible_cents, returned_cents, returned_completely, bonus_percent, posted_points"
+        " FROM purchase_position WHERE purchase_id = '{m}2-p1'",
+        "{m}2: purchase nobody sent: {m}-x",
+    ),
+    ("DELETE FROM purchase_return WHERE return_id = '{m}2-r1'", "{m}2: missing return: {m}2-r1"),
+    (
+        "UPDATE purchase_return SET return_id = '{m}-y' WHERE return_id = '{m}2-r2'",
+        "{m}2: return nobody sent: {m}-y",
+    ),
+    (
+        'UPDATE account SET timeline = \'[{{"after": null, "level": "basis"}}]\' WHERE member_id = \'{m}3\'',
+        "{m}3: wrong timeline",
+    ),
+    ("UPDATE account SET balance_points = 5 WHERE member_id = '{m}3'", "{m}3: wrong balance: 5, by its entries 1198"),
+    (
+        "UPDATE account SET waiting_returns = 0 WHERE member_id = '{m}3'",
+        "{m}3: wrong number of waiting returns: 0, in the log 1",
+    ),
+    ("UPDATE account SET last_purchase_at = NULL WHERE member_id = '{m}3'", "{m}3: wrong last purchase"),
+    ("UPDATE account SET points_by_year = '{{}}' WHERE member_id = '{m}3'", "{m}3: wrong points by year"),
+    (
+        # An entry that should never have been: nothing but another one takes it back.
+        "INSERT INTO ledger_entry (account_no, entry_no, kind, points, purchase_id) SELECT account_no,"
+        " last_entry_no + 1, 'purchase', 11, '{m}4-p1' FROM account WHERE member_id = '{m}4'",
+        "{m}4: wrong points: {m}4-p1 1011 posted, 1000 due",
+    ),
+    ("DELETE FROM account WHERE member_id = '{m}5'", "{m}5: missing purchase: {m}5-p1"),
+]
+
+
+async def test_loyalty_is_rebuilt_from_the_log_and_its_ledger_only_added_to(system: Any) -> None:
+    m = "rebuild-l-"
+    system.publish(shopping(m))
+    system.settle()
+    before = system.state("loyalty")
+    clean = system.run("loyalty", "rebuild")
+    assert (clean.returncode, summary(clean.stdout)) == (0, {}), clean.stdout + clean.stderr
+    ledger = await ledger_of(system)
+
+    damage = [statement.format(m=m) for statement, _ in LOYALTY_DAMAGE]
+    await execute(system.environment["LOYALTY_MIGRATIONS_DATABASE_URL"], damage)
+    damaged = await ledger_of(system)
+    found = system.run("loyalty", "rebuild")
+    assert found.returncode == 1, found.stdout + found.stderr
+    for _, line in LOYALTY_DAMAGE:
+        assert line.format(m=m) in found.stdout.splitlines(), found.stdout
+    repaired = system.run("loyalty", "rebuild", "--apply")
+    assert repaired.returncode == 0, repaired.stderr
+    assert summary(repaired.stdout) == summary(found.stdout)
+
+    assert summary(system.run("loyalty", "rebuild").stdout) == {}
+    system.settle()
+    assert system.state("loyalty") == before
+    after = await ledger_of(system)
+    assert set(damaged) <= set(after)
+    assert {row["kind"] for row in set(after) - set(damaged)} == {"rebuild"}
+    assert set(ledger) <= set(after)
+
+
+async def ledger_of(system: Any) -> list[asyncpg.Record]:
+    conn = await asyncpg.connect(system.environment["LOYALTY_DATABASE_URL"])
+    try:
+        return list(await conn.fetch("SELECT * FROM ledger_entry"))
+    finally:
+        await conn.close()
