@@ -1,10 +1,16 @@
-"""Damage of every kind is found by its name and repaired from the log, while both services work (design 5.8)."""
+"""Damage of every kind is found by name and repaired while both services work (docs/architecture.md, 5.8)."""
 
+import asyncio
+import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
+from eventing.testing import wait_until
+from kundenclub.processes import script_path
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -295,3 +301,104 @@ async def ledger_of(system: Any) -> list[asyncpg.Record]:
         return list(await conn.fetch("SELECT * FROM ledger_entry"))
     finally:
         await conn.close()
+
+
+async def test_the_vouchers_that_purchases_name_follow_them(system: Any) -> None:
+    """A second use costs the owner again; the purchase that made it was lost, and another voucher's sum is wrong."""
+    m = "rebuild-v-"
+    system.publish(shopping(m))
+    system.settle()
+    ids = [await issue(system, f"{m}0"), await issue(system, f"{m}1")]
+    named = [
+        bought(f"{m}2", f"{m}2-use1", "2026-05-01", 2_000, vouchers=[ids[0]]),
+        bought(f"{m}3", f"{m}3-use2", "2026-05-02", 2_000, vouchers=[ids[0]]),
+    ]
+    system.publish(named)
+    system.settle()
+    before = system.state("loyalty")
+    assert before[f"{m}0"]["spent"] == 1000
+    clean = system.run("loyalty", "rebuild")
+    assert (clean.returncode, summary(clean.stdout)) == (0, {}), clean.stdout
+    await execute(
+        system.environment["LOYALTY_MIGRATIONS_DATABASE_URL"],
+        [
+            f"DELETE FROM purchase_position WHERE purchase_id = '{m}3-use2'",
+            f"UPDATE voucher SET posted_points = 7 WHERE voucher_id = '{ids[1]}'",
+            f"UPDATE account SET expired_points = 3 WHERE member_id = '{m}1'",
+        ],
+    )
+    found = system.run("loyalty", "rebuild")
+    assert f"{m}3: missing purchase: {m}3-use2" in found.stdout.splitlines()
+    assert f"{m}1: wrong points of a voucher: {ids[1]} 7, by its entries 500, due 500" in found.stdout.splitlines()
+    assert system.run("loyalty", "rebuild", "--apply").returncode == 0
+    again = system.run("loyalty", "rebuild")
+    assert (again.returncode, summary(again.stdout)) == (0, {}), again.stdout
+    system.settle()
+    assert system.state("loyalty") == before
+
+
+async def test_without_its_timeline_a_member_is_not_touched(system: Any) -> None:
+    m = "rebuild-gone-"
+    system.publish(shopping(m))
+    system.settle()
+    before = system.state("loyalty", prefix=m)
+    url = system.environment["LOYALTY_MIGRATIONS_DATABASE_URL"]
+    await execute(url, [f"UPDATE account SET timeline_events = timeline_events + 100 WHERE member_id = '{m}0'"])
+    told = system.run("loyalty", "rebuild")
+    gone = f"{m}0: timeline no longer on its topic, run `customer-status republish` first"
+    assert (told.returncode, told.stdout.splitlines()[0]) == (1, gone)
+    refused = system.run("loyalty", "rebuild", "--apply")
+    assert refused.returncode == 1
+    assert f"the timelines of 1 members are no longer on kundenclub.customer-status ({m}0)" in refused.stderr
+    await execute(url, [f"UPDATE account SET timeline_events = timeline_events - 100 WHERE member_id = '{m}0'"])
+    assert system.run("loyalty", "rebuild").returncode == 0
+    assert system.state("loyalty", prefix=m) == before
+
+
+@pytest.mark.parametrize("service", ["loyalty", "customer-status"])
+async def test_a_killed_rebuild_leaves_nothing_that_matters(system: Any, service: str) -> None:
+    """The next run drops what it left; workers read on meanwhile, and both verify."""
+    prefix = service.upper().replace("-", "_")
+    m = f"rebuild-kill-{service}-"
+    conn = await asyncpg.connect(system.environment[f"{prefix}_DATABASE_URL"])
+
+    async def has_schema() -> bool:
+        return bool(await conn.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = 'rebuild'"))
+
+    try:
+        system.publish(shopping(m))
+        process = await asyncio.create_subprocess_exec(
+            script_path(service), "rebuild", env={**os.environ, **system.environment}, stderr=asyncio.subprocess.PIPE
+        )
+        await wait_until(has_schema)
+        process.kill()
+        await process.communicate()
+        assert await has_schema()
+        done = system.run(service, "rebuild")
+        assert (done.returncode, summary(done.stdout)) == (0, {}), done.stdout + done.stderr
+        assert not await has_schema()
+    finally:
+        await conn.close()
+    system.settle()
+
+
+async def test_the_workers_verify_samples(system: Any) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+
+        async def both_have() -> bool:
+            urls = [url.replace("/readyz", "/metrics") for url in system.ready_urls[:2]]
+            pages = [(await client.get(url)).text for url in urls]
+            counted = [re.search(r"^eventing_verify_sampled_total (\S+)$", page, re.MULTILINE) for page in pages]
+            return all(count is not None and float(count[1]) > 0 for count in counted)
+
+        await wait_until(both_have)
+
+
+async def issue(system: Any, member: str) -> str:
+    """Spend 500 points; returns the voucher_id."""
+    headers = {"Authorization": f"Bearer {system.environment['API_KEY']}", "Idempotency-Key": f"rebuild-{member}"}
+    async with httpx.AsyncClient(base_url=system.environment["LOYALTY_URL"], trust_env=False) as loyalty:
+        answer = await loyalty.post(f"/v1/members/{member}/rewards", json={"reward": "voucher-5"}, headers=headers)
+    assert answer.status_code in (200, 201), answer.text
+    voucher_id: str = answer.json()["voucher_id"]
+    return voucher_id

@@ -24,7 +24,7 @@ async def test_what_is_written_is_what_is_read(database: ServiceDatabase) -> Non
     conn = await asyncpg.connect(database.app_url)
     try:
         assert await conn.fetchval("SELECT $1::text::text[]", texts(TEXTS)) == TEXTS
-        assert await conn.fetchval("SELECT $1::text::bigint[]", numbers([0, -1, 2**63 - 1])) == [0, -1, 2**63 - 1]
+        assert await conn.fetchval("SELECT $1::text::bigint[]", numbers([0, None, 2**63 - 1])) == [0, None, 2**63 - 1]
         assert await conn.fetchval("SELECT $1::text::text[]", texts([])) == []
         assert await conn.fetchval("SELECT $1::text::int[]", numbers([])) == []
     finally:

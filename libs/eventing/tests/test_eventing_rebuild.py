@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
+from confluent_kafka import Producer
 from devstack import ServiceDatabase
 from eventing import dead_letters
 from eventing.commands import Refused
@@ -15,10 +16,10 @@ from eventing.database import Connection, close, connect
 from eventing.failures import Invalid
 from eventing.kafka import KafkaConfig, open_admin, open_producer
 from eventing.log_ends import read_end_offsets
-from eventing.progress import load_all
+from eventing.progress import load_all, skip
 from eventing.rebuild import Rebuild
 from eventing.rebuild_report import Difference, RebuildReport
-from eventing.records import Message
+from eventing.records import Message, Partition
 from eventing.subscription import Decoded, Subscription
 from eventing.testing import wait_until
 from eventing.transaction import Transaction
@@ -30,7 +31,7 @@ PARTITIONS = 3
 
 async def add_up(transaction: Transaction, events: Sequence[Decoded[int]]) -> None:
     """Keeps the sum of the numbers of each key. Only the handler finds out that 13 is invalid; 666 it cannot bear."""
-    for event, number in events:
+    for event, number in sorted(events, key=lambda decoded: decoded.event.record.key or b""):
         if number == 13:
             raise Invalid("unlucky", "13")
         if number == 666 and await transaction.conn.fetchval("SELECT count(*) FROM poison"):
@@ -53,7 +54,7 @@ class Sums:
     async def differences(self, live: Connection, copies: Connection, keys: Sequence[str]) -> list[Difference]:
         kept, right = [await sums_of(conn) for conn in (live, copies)]
         return [
-            Difference(key, "wrong sum", f"{kept.get(key, 0)}, due {right.get(key, 0)}")
+            Difference(key, "wrong sum" if key in right else "sum nobody sent", f"due {right.get(key, 0)}")
             for key in keys
             if kept.get(key, 0) != right.get(key, 0)
         ]
@@ -84,7 +85,12 @@ class Bench:
     told: list[str] = field(default_factory=list)
 
     async def rebuild(
-        self, *, apply: bool = False, others: Sequence[Topic] = (), records_together: int = 1
+        self,
+        *,
+        apply: bool = False,
+        others: Sequence[Topic] = (),
+        records_together: int = 1,
+        even_if_events_were_lost: bool = False,
     ) -> RebuildReport:
         run = Rebuild(
             service="receiver",
@@ -95,6 +101,7 @@ class Bench:
             apply=apply,
             tell=self.told.append,
             records_together=records_together,
+            even_if_events_were_lost=even_if_events_were_lost,
         )
         return await run.run()
 
@@ -240,18 +247,53 @@ async def test_one_at_a_time_and_what_a_killed_one_left_is_cleared(bench: Bench)
     assert "rebuild" not in await schemas(bench.conn)
 
 
-def test_the_report_shows_the_first_and_counts_all() -> None:
+async def test_a_log_that_lost_events_is_not_taken_for_right(bench: Bench) -> None:
+    await bench.damage("INSERT INTO account SELECT 'old-' || n, 1 FROM generate_series(1, 100) AS n")
+    with pytest.raises(Refused, match="100 rows that nobody sent, beside 300 events"):
+        await bench.rebuild(apply=True, records_together=1_000_000)
+    assert len(await sums_of(bench.conn)) == 120
+    report = await bench.rebuild(apply=True, even_if_events_were_lost=True)
+    assert (report.wrong, report.repaired, report.is_right) == (100, 100, True)
+
+
+async def test_a_topic_made_anew_is_noticed(bench: Bench) -> None:
+    await bench.damage("UPDATE event_progress SET next_offset = 100000 WHERE partition = 0")
+    with pytest.raises(Refused, match="but was read to 100000: was it made anew"):
+        await bench.rebuild()
+
+
+async def test_records_that_nobody_can_read_are_passed_over_as_the_worker_was_led_past_them(bench: Bench) -> None:
+    """A header name that is no UTF-8, as a producer in C may write it."""
+    producer = Producer({"bootstrap.servers": bench.kafka.bootstrap_servers})
+    producer.produce(bench.topic.name, b"7", b"k1", partition=0, headers=[(b"\xff", b"x")])
+    assert producer.flush(10) == 0
+    partition = Partition(bench.topic.name, 0)
+
+    async def paused() -> bool:
+        return any(row.paused_at is not None for row in await load_all(bench.conn))
+
+    await wait_until(paused)
+    end = (await read_end_offsets(bench.kafka, [bench.topic.name]))[partition]
+    assert await skip(bench.conn, partition, end)
+    await bench.topic.publish_numbers(range(20, 40))
+    await bench.until_read()
+    assert (await bench.rebuild()).total == 0
+    assert any(f"[0]: no record can be read at offset {end - 1}, passed over" in line for line in bench.told)
+
+
+def test_the_report_shows_the_first_of_each_key_and_counts_all() -> None:
     report = RebuildReport(keys=250, events=1000)
-    for number in range(200):
-        report.add(Difference(f"k{number}", "wrong sum" if number % 2 else "missing", "7"))
+    report.add([Difference(f"k{number // 10}", "wrong sum" if number % 2 else "missing", "7") for number in range(300)])
     lines = list(report.lines("receiver rebuild"))
     assert lines[0] == "k0: missing: 7"
+    assert [line.split(":")[0] for line in lines[:11]] == ["k0"] * 5 + ["k1"] * 5 + ["k2"]
     assert lines[100:] == [
-        "... and 100 more",
-        "receiver rebuild: 250 compared after 1,000 events, 200 differences",
-        "  missing: 100",
-        "  wrong sum: 100",
+        "... and 200 more",
+        "receiver rebuild: 250 compared after 1,000 events, 300 differences of 30",
+        "  missing: 150",
+        "  wrong sum: 150",
     ]
+    assert not report.is_right
 
 
 MANY = range(2000, 5000)

@@ -71,26 +71,30 @@ async def test_a_late_event_posts_the_difference_at_the_boundary_that_is_posted(
     assert (await verify(conn, programme)).is_clean
 
 
-async def test_it_visits_every_account_in_bounded_batches(
+async def test_it_goes_by_account_numbers(
     post: Post, conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expiry_job, "ACCOUNTS_AT_ONCE", 2)
+    monkeypatch.setattr(expiry_job, "NUMBERS_AT_ONCE", 2)
     await post(*[bought("p1", 2026, 10, f"M{n}") for n in range(5)])
-    assert (await post_due_expiry(conn, NEW_YEAR_2030)) is not None
-    assert len(await entries(conn)) == 5 + 2
+    assert await post_due_expiry(conn, NEW_YEAR_2030, 1) == 3
+    expired = "SELECT array_agg(account_no ORDER BY 1) FROM ledger_entry WHERE kind = 'expiry'"
+    assert await conn.fetchval(expired) == [2, 3]
     await run_job(conn, NEW_YEAR_2030)
     assert await conn.fetchval("SELECT sum(points) FROM ledger_entry") == 0
 
 
-async def test_the_workers_part_runs_until_it_is_stopped(
-    post: Post, conn: asyncpg.Connection, database: ServiceDatabase
+async def test_the_workers_part_passes_over_what_it_cannot_read_and_runs_until_it_is_stopped(
+    post: Post, conn: asyncpg.Connection, database: ServiceDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(expiry_job, "NUMBERS_AT_ONCE", 1)
+    await post(bought("p1", 2026, 10, "broken"))
+    await conn.execute("UPDATE account SET timeline = '[]'")
     await post(bought("p1", 2026, 10))
     stop = asyncio.Event()
     job = asyncio.create_task(ExpiryJob(database.app_url, clock=lambda: NEW_YEAR_2030).run(stop))
 
     async def posted() -> bool:
-        return len(await entries(conn)) == 2
+        return len(await entries(conn)) == 3
 
     await wait_until(posted)
     stop.set()

@@ -85,10 +85,18 @@ def test_a_late_timeline_posts_the_difference_with_its_cause() -> None:
 def test_a_level_entry_names_the_latest_arrival_before_its_purchase_and_the_level() -> None:
     ledger = empty_ledger()
     causes = (Cause("purchase", "late", NOON - HOUR), Cause("return", "r9", NOON - 1), Cause("purchase", "p2", NOON))
-    change = TimelineChanged("M1", 1, 3, (*BASIS, Step(NOON - HOUR, "gold")), causes)
+    change = TimelineChanged("M1", 1, 3, (*BASIS, Step(NOON - 2 * HOUR, "gold")), causes)
     post(ledger, purchase("p1", 4000), change)
     entry = ledger.accounts["M1"].new_entries[-1]
     assert (entry.kind, entry.points, entry.cause_id, entry.level) == ("level", 8, "return r9", "gold")
+
+
+def test_a_level_entry_names_the_arrival_that_made_the_step() -> None:
+    ledger = empty_ledger()
+    causes = (Cause("purchase", "winner", NOON - HOUR), Cause("purchase", "small", NOON - 1))
+    change = TimelineChanged("M1", 1, 3, (*BASIS, Step(NOON - HOUR, "silver")), causes)
+    post(ledger, purchase("p1", 4000), change)
+    assert ledger.accounts["M1"].new_entries[-1].cause_id == "purchase winner"
 
 
 def test_an_older_timeline_changes_nothing() -> None:

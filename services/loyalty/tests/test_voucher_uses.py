@@ -15,7 +15,7 @@ from eventing.outbox import unpack
 from eventing.records import Message
 from loyalty.audit.state import states
 from loyalty.audit.verify import verify
-from loyalty.errors import VoucherAlreadyRedeemed
+from loyalty.errors import PurchaseHasVoucher, VoucherAlreadyRedeemed
 from loyalty.subscriptions import PURCHASES
 from loyalty.vouchers.codes import parse_keys
 from loyalty.vouchers.service import Vouchers
@@ -198,8 +198,19 @@ async def test_a_voucher_whose_only_use_was_returned_can_be_used_again_for_30_da
     late = replace(voucher, valid_until_us=ISSUED)
     assert late.usable_until_us(programme) == parse_instant("2026-04-05T22:00:00Z")
     async with conn.transaction():
+        again = await desk.redeem(conn, desk.code_of(voucher), "p1", {"food": 2000}, CANCELLED)
+        assert again.redeemed_us == parse_instant("2026-03-05T12:00:00Z")
         await desk.redeem(conn, desk.code_of(voucher), "p2", {"food": 2000}, CANCELLED)
     assert await spent(conn, programme) == {"M1": 500}
+
+
+async def test_a_purchase_that_names_a_voucher_redeems_no_other(
+    post: Post, conn: asyncpg.Connection, desk: Vouchers, issue: Issue
+) -> None:
+    await post(bought("p1", "0" * 32))
+    [voucher] = (await read_vouchers(conn, [await issue("M1")])).values()
+    with pytest.raises(PurchaseHasVoucher):
+        await desk.redeem(conn, desk.code_of(voucher), "p1", {"food": 2000}, CANCELLED)
 
 
 async def test_a_voucher_nobody_issued_costs_nothing_and_is_reported(

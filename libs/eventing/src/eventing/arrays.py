@@ -7,9 +7,9 @@ a tenth of a worker's time. Casting the whole array from one text costs a third 
 from collections.abc import Iterable
 
 
-def numbers(values: Iterable[int]) -> str:
-    """The text of an array of integers."""
-    return "{" + ",".join(map(str, values)) + "}"
+def numbers(values: Iterable[int | None]) -> str:
+    """The text of an array of integers; None is NULL."""
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
 
 
 def texts(values: Iterable[str]) -> str:

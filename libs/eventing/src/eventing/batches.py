@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import structlog
 
 from eventing import metrics, progress
@@ -36,7 +37,7 @@ class Skipped(NamedTuple):
     outcome: str
 
 
-class Item(NamedTuple):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """A record and what was made of it; an Exception is a failure nobody expected while decoding."""
 
     record: Record

@@ -4,7 +4,7 @@ import functools
 import os
 import time
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ MAX_VALUE_BYTES: Final = 1024 * 1024
 _STRUCTURED: Final = b"application/cloudevents+json"
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """An event and the record that carried it; `data` is the JSON text, not yet judged."""
 
     id: str

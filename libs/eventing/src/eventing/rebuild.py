@@ -8,6 +8,7 @@ known offsets.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
@@ -15,12 +16,13 @@ from typing import Any, Final, Protocol
 import asyncpg
 
 from eventing import progress
+from eventing.commands import Refused
 from eventing.database import Connection, allow_long_statements, close, connect
 from eventing.kafka import KafkaConfig
 from eventing.publishing import key_hash
-from eventing.rebuild_log import LogReader
-from eventing.rebuild_replay import BATCH, Replay, Tell
-from eventing.rebuild_report import Difference, RebuildReport
+from eventing.rebuild_log import LogReader, Tell
+from eventing.rebuild_replay import BATCH, Lane, Replay
+from eventing.rebuild_report import Difference, RebuildReport, rows_nobody_sent
 from eventing.rebuild_schema import empty, empty_copies
 from eventing.records import Partition
 from eventing.subscription import Subscription
@@ -30,6 +32,8 @@ _KEYS_COMPARED: Final = 500
 _KEYS_REPAIRED: Final = 100
 _CLOSE: Final = 5 * BATCH
 _CHASES: Final = 20
+_LANES: Final = 2
+_MOST_UNEXPLAINED: Final = 0.1
 
 
 class Sides(Protocol):
@@ -44,7 +48,7 @@ class Sides(Protocol):
         ...
 
     async def repair(self, live: Connection, copies: Connection, keys: Sequence[str]) -> None:
-        """Make the live rows what they should be, in the transaction that is open on `live`."""
+        """Make the live rows what they should be where that is possible, in the transaction that is open on `live`."""
         ...
 
 
@@ -62,6 +66,7 @@ class Rebuild:
     sides: Sides
     apply: bool
     tell: Tell
+    even_if_events_were_lost: bool = False
     records_together: int = 1_000_000
     report: RebuildReport = field(default_factory=RebuildReport)
     _misplaced: set[bytes] = field(default_factory=set)
@@ -70,22 +75,24 @@ class Rebuild:
         """Compare everything, and repair what differs if `apply`. Raises Refused, KafkaError and asyncpg's errors."""
         live = await connect(self.owner_url, application_name=f"{self.service}-rebuild", posting=True)
         try:
-            async with (
-                LogReader(self.kafka, f"{self.service}-rebuild") as log,
-                empty_copies(self.owner_url, self.service) as copies,
-            ):
-                await self._run(log, live, copies)
+            async with AsyncExitStack() as opened:
+                copies = await opened.enter_async_context(empty_copies(self.owner_url, self.service, _LANES))
+                logs = [LogReader(self.kafka, f"{self.service}-rebuild-{n}", self.tell) for n in range(_LANES)]
+                lanes = [
+                    Lane(await opened.enter_async_context(log), conn) for log, conn in zip(logs, copies, strict=True)
+                ]
+                await self._run(lanes, live)
         finally:
             await close(live)
         return self.report
 
-    async def _run(self, log: LogReader, live: asyncpg.Connection, copies: asyncpg.Connection) -> None:
+    async def _run(self, lanes: Sequence[Lane], live: asyncpg.Connection) -> None:
         by_topic = {subscription.topic: subscription for subscription in self.subscriptions}
-        counts = await log.partition_counts(by_topic)
+        counts = await lanes[0].log.partition_counts(by_topic)
         every = [Partition(topic, number) for topic in by_topic for number in range(counts[topic])]
 
         def replay(partitions: Sequence[Partition], only: frozenset[bytes] | None = None) -> Replay:
-            return Replay(log, copies, by_topic, counts, partitions, self.tell, only)
+            return Replay(lanes, by_topic, counts, partitions, self.tell, only)
 
         groups = _groups(counts, await _offsets(live, every), self.records_together)
         if len(groups) == 1:
@@ -103,15 +110,24 @@ class Rebuild:
         self, replay: Replay, compares: Callable[[str], bool], live: asyncpg.Connection, scan: Replay | None
     ) -> None:
         """Replay some partitions, and compare the keys that have all their events in them."""
-        await empty(replay.copies)
+        await empty(replay.lanes[0].copies)
         await self._chase(replay, live)
         found = await self._compare(replay, compares, live)
         if scan is not None:
             found = await self._without_misplaced(found, replay, scan, live)
-        for difference in found:
-            self.report.add(difference)
-        if self.apply:
+        self.report.add(found)
+        if self.apply and found:
+            self._refuse_a_log_that_lost_events(found, replay)
             await self._repair(replay, live, list(dict.fromkeys(each.key for each in found)))
+
+    def _refuse_a_log_that_lost_events(self, found: Sequence[Difference], replay: Replay) -> None:
+        """Repairing would throw away what only the tables still know."""
+        unexplained = rows_nobody_sent(found)
+        if not self.even_if_events_were_lost and unexplained > _MOST_UNEXPLAINED * (replay.events + unexplained):
+            raise Refused(
+                f"{unexplained:,} rows that nobody sent, beside {replay.events:,} events: the log has lost events,"
+                " and nothing was repaired. If it is right all the same: --even-if-the-log-lost-events"
+            )
 
     async def _chase(self, replay: Replay, live: asyncpg.Connection) -> None:
         """Read what there is without holding a snapshot or a lock, until little is left."""
@@ -131,13 +147,12 @@ class Rebuild:
         seen: set[str] = set()
         async with live.transaction(isolation="repeatable_read", readonly=True):
             await allow_long_statements(live)
-            await live.execute("SET LOCAL idle_in_transaction_session_timeout = '10min'")
+            await _allow_long_pauses(live)
             await replay.to(live, await _offsets(live, replay.partitions))
-            self.tell("replayed, comparing")
-            for side in (live, replay.copies):
+            for side in (live, replay.lanes[0].copies):
                 async for keys in self._keys(side, compares):
                     if new := [key for key in keys if key not in seen]:
-                        found += await self.sides.differences(live, replay.copies, new)
+                        found += await self.sides.differences(live, replay.lanes[0].copies, new)
                         seen.update(new)
         if replay.only is None:  # the others were counted before
             self.report.keys += len(seen)
@@ -170,11 +185,14 @@ class Rebuild:
     async def _repair(self, replay: Replay, live: asyncpg.Connection, keys: Sequence[str]) -> None:
         for first in range(0, len(keys), _KEYS_REPAIRED):
             some = keys[first : first + _KEYS_REPAIRED]
+            await self._chase(replay, live)
             async with live.transaction():
+                await _allow_long_pauses(live)
                 await _lock_offsets(live, replay.partitions)
                 await replay.to(live, await _offsets(live, replay.partitions))
-                await self.sides.repair(live, replay.copies, some)
-            self.report.repaired += len(some)
+                await self.sides.repair(live, replay.lanes[0].copies, some)
+                left = {each.key for each in await self.sides.differences(live, replay.lanes[0].copies, some)}
+            self.report.repaired += len(some) - len(left)
             self.tell(f"repaired {self.report.repaired:,}")
 
 
@@ -199,6 +217,11 @@ def _groups(counts: Mapping[str, int], ends: Mapping[Partition, int], most: int)
 
 def _is_at_home(numbers: frozenset[int], count: int, key: str) -> bool:
     return key_hash(key.encode()) % count in numbers
+
+
+async def _allow_long_pauses(live: Connection) -> None:
+    """In this transaction: while the copies catch up, nothing is heard of it."""
+    await live.execute("SET LOCAL idle_in_transaction_session_timeout = '10min'")
 
 
 async def _lock_offsets(conn: Connection, partitions: Sequence[Partition]) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
 
 from eventing.commands import Refused
 from eventing.kafka import KafkaConfig, stop_client
@@ -15,13 +15,20 @@ from eventing.records import Partition, Record
 
 T = TypeVar("T")
 
+Tell = Callable[[str], None]
+
 _SILENCE_S: Final = 60.0
+_UNREADABLE: Final = (UnicodeDecodeError, CorruptRecordException)
 
 
 class LogReader:
-    """Reads one partition at a time. Use as a context manager; it raises KafkaError if the brokers are away."""
+    """Reads one partition at a time. Use as a context manager; it raises KafkaError if the brokers are away.
 
-    def __init__(self, kafka: KafkaConfig, name: str) -> None:
+    Records that the client cannot parse are passed over, and `warn` is told: the worker was led past them too.
+    """
+
+    def __init__(self, kafka: KafkaConfig, name: str, warn: Tell) -> None:
+        self._warn = warn
         self._client = AIOKafkaConsumer(
             **kafka.client_options(name),
             group_id=None,
@@ -59,6 +66,12 @@ class LogReader:
         begins: int = (await self._client.beginning_offsets([tp]))[tp]
         return begins
 
+    async def ends_at(self, partition: Partition) -> int:
+        """The offset after the last record."""
+        tp = TopicPartition(*partition)
+        ends: int = (await self._client.end_offsets([tp]))[tp]
+        return ends
+
     async def read(self, partition: Partition, start: int, end: int, most: int) -> AsyncIterator[list[Record]]:
         """The records from offset `start` to before `end`, at most `most` at once, in order.
 
@@ -73,6 +86,9 @@ class LogReader:
                 fetched = await self._client.getmany(tp, timeout_ms=1000, max_records=most)
             except OffsetOutOfRangeError:
                 raise Refused(f"{partition.topic}[{partition.number}]: the log has no offset {position}") from None
+            except _UNREADABLE as error:
+                position = await self._pass_over(tp, error)
+                continue
             if records := [_record(tp, r) for r in fetched.get(tp, ()) if r.offset < end]:
                 yield records
             at: int = await self._client.position(tp)  # beyond what compaction and aborted transactions left out
@@ -80,6 +96,13 @@ class LogReader:
                 position, heard = at, time.monotonic()
             elif time.monotonic() - heard > _SILENCE_S:
                 raise TimeoutError(f"{partition.topic}[{partition.number}] brings nothing after offset {position}")
+
+    async def _pass_over(self, tp: TopicPartition, error: Exception) -> int:
+        """The client parses a producer's batch from its start, so this goes on until the batch is passed."""
+        at: int = await self._client.position(tp)
+        self._warn(f"{tp.topic}[{tp.partition}]: no record can be read at offset {at}, passed over: {error!r}")
+        self._client.seek(tp, at + 1)
+        return at + 1
 
 
 def _record(tp: TopicPartition, r: Any) -> Record:

@@ -1,11 +1,14 @@
 """What a rebuild found: differences by key with their cause, the first ones by name, all of them counted."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
 SHOWN: Final = 100
+SHOWN_OF_KEY: Final = 5
+
+_NOBODY_SENT: Final = "nobody sent"
 
 R = TypeVar("R")
 Found = tuple[str, str]
@@ -25,34 +28,52 @@ class Difference(NamedTuple):
 
 @dataclass
 class RebuildReport:
-    """The outcome of one run; `keys` were compared after `events` were read, `repaired` were made right."""
+    """The outcome of one run: `keys` were compared after `events` were read, `wrong` differ, `repaired` no longer."""
 
     keys: int = 0
     events: int = 0
+    wrong: int = 0
     repaired: int = 0
     causes: Counter[str] = field(default_factory=Counter)
     shown: list[Difference] = field(default_factory=list)
+    _key: str = ""
+    _of_key: int = 0
 
-    def add(self, difference: Difference) -> None:
-        """Count one; the first `SHOWN` are kept."""
-        self.causes[difference.cause] += 1
-        if len(self.shown) < SHOWN:
-            self.shown.append(difference)
+    def add(self, differences: Sequence[Difference]) -> None:
+        """Count differences, those of one key together; `SHOWN` in all are kept, `SHOWN_OF_KEY` of each."""
+        for difference in differences:
+            self.causes[difference.cause] += 1
+            if difference.key != self._key:
+                self._key, self._of_key = difference.key, 0
+                self.wrong += 1
+            self._of_key += 1
+            if len(self.shown) < SHOWN and self._of_key <= SHOWN_OF_KEY:
+                self.shown.append(difference)
 
     @property
     def total(self) -> int:
         """How many differences were found."""
         return self.causes.total()
 
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing differs, or nothing any more."""
+        return self.wrong == self.repaired
+
     def lines(self, title: str) -> Iterator[str]:
         """The report as people read it."""
         yield from map(str, self.shown)
         if self.total > len(self.shown):
             yield f"... and {self.total - len(self.shown):,} more"
+        found = f"{self.total:,} differences of {self.wrong:,}" if self.total else "no differences"
         repaired = f", {self.repaired:,} repaired" if self.repaired else ""
-        found = f"{self.total:,}" if self.total else "no"
-        yield f"{title}: {self.keys:,} compared after {self.events:,} events, {found} differences{repaired}"
+        yield f"{title}: {self.keys:,} compared after {self.events:,} events, {found}{repaired}"
         yield from (f"  {cause}: {count:,}" for cause, count in sorted(self.causes.items()))
+
+
+def rows_nobody_sent(differences: Iterable[Difference]) -> int:
+    """How many of them are rows that no event in the log explains."""
+    return sum(difference.cause.endswith(_NOBODY_SENT) for difference in differences)
 
 
 def compare_rows(
@@ -63,6 +84,6 @@ def compare_rows(
         if row_id not in live:
             yield f"missing {kind}", row_id
         elif row_id not in right:
-            yield f"{kind} nobody sent", row_id
+            yield f"{kind} {_NOBODY_SENT}", row_id
         else:
             yield from compare(row_id, live[row_id], right[row_id])

@@ -23,22 +23,24 @@ _TABLES: Final = """
 
 
 @contextlib.asynccontextmanager
-async def empty_copies(owner_url: str, service: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to empty copies of all tables, dropped at the end.
+async def empty_copies(owner_url: str, service: str, connections: int) -> AsyncIterator[list[asyncpg.Connection]]:
+    """So many connections to empty copies of all tables, dropped at the end.
 
     Raises Refused if another rebuild of this database runs.
     """
-    conn = await connect(owner_url, application_name=f"{service}-rebuild-beside", posting=True)
-    try:
-        if not await conn.fetchval(_LOCK):
+    async with contextlib.AsyncExitStack() as opened:
+        conns: list[asyncpg.Connection] = []
+        for _ in range(connections):
+            conns.append(await connect(owner_url, application_name=f"{service}-rebuild-copies", posting=True))
+            opened.push_async_callback(close, conns[-1])
+        if not await conns[0].fetchval(_LOCK):
             raise Refused("another rebuild of this database is running")
-        await _create(conn)
-        try:
-            yield conn
-        finally:
-            await _drop(conn)
-    finally:
-        await close(conn)
+        await _create(conns[0])
+        opened.push_async_callback(_drop, conns[0])
+        for conn in conns:
+            await conn.execute(f"SET search_path = {SCHEMA}")
+            await conn.execute("SET synchronous_commit = off")
+        yield conns
 
 
 async def empty(conn: asyncpg.Connection) -> None:
@@ -54,8 +56,6 @@ async def _create(conn: asyncpg.Connection) -> None:
         for row in await conn.fetch(_TABLES):
             table = _quoted(row["relname"])
             await conn.execute(f"CREATE UNLOGGED TABLE {SCHEMA}.{table} (LIKE public.{table} INCLUDING ALL)")
-    await conn.execute(f"SET search_path = {SCHEMA}")
-    await conn.execute("SET synchronous_commit = off")
 
 
 async def _drop(conn: asyncpg.Connection) -> None:

@@ -41,8 +41,8 @@ class Cause(NamedTuple):
 class TimelineChanged(msgspec.Struct, frozen=True):
     """The whole timeline of a member. Of two, the one with the greater (generation, events) is the newer.
 
-    `causes` are what arrived since the timeline before it, by instant, at most `MOST_CAUSES`; none are known when it
-    was computed anew. They explain, they decide nothing.
+    `causes` are what arrived with this change of it, by instant, at most `MOST_CAUSES`; none are known when it was
+    computed anew. They explain, they decide nothing.
     """
 
     member_id: str
@@ -54,7 +54,12 @@ class TimelineChanged(msgspec.Struct, frozen=True):
 
 def level_at(timeline: Sequence[Step], us: int) -> str:
     """The level a purchase made at `us` is rated by."""
-    return timeline[bisect_left(timeline, us, lo=1, key=_after_us) - 1].level
+    return step_at(timeline, us).level
+
+
+def step_at(timeline: Sequence[Step], us: int) -> Step:
+    """The step that holds for a purchase made at `us`."""
+    return timeline[bisect_left(timeline, us, lo=1, key=_after_us) - 1]
 
 
 def bonus_percent_at(programme: Programme, timeline: Sequence[Step], us: int) -> int:

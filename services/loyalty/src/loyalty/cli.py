@@ -108,10 +108,16 @@ def verify() -> None:
 @app.command()
 def rebuild(
     apply: Annotated[bool, typer.Option("--apply", help="Repair what differs, and post what is due.")] = False,
+    even_if_events_were_lost: Annotated[
+        bool,
+        typer.Option(
+            "--even-if-the-log-lost-events", help="Repair although many rows are of events that are not in the log."
+        ),
+    ] = False,
 ) -> None:
     """Compute all rows anew from the beginning of the log, beside the live ones, and show how those differ.
 
-    The service may run. Exit status 1 if something differs and --apply was not given.
+    The service may run. Exit status 1 if something differs, with --apply if something still does.
     """
     from loyalty.rebuild.run import rebuild_all
 
@@ -121,14 +127,19 @@ def rebuild(
         async with opened(_open_database) as conn:
             await terms.check(conn, programme)
         return await rebuild_all(
-            settings.migrations_database_url, kafka, programme, apply, lambda line: typer.echo(line, err=True)
+            settings.migrations_database_url,
+            kafka,
+            programme,
+            apply=apply,
+            even_if_events_were_lost=even_if_events_were_lost,
+            tell=lambda line: typer.echo(line, err=True),
         )
 
     with explained():
         report = run_batches(work())
     for line in report.lines("loyalty rebuild"):
         typer.echo(line)
-    if report.total and not apply:
+    if not report.is_right:
         raise typer.Exit(1)
 
 

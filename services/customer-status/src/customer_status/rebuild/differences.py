@@ -9,10 +9,15 @@ from programme.timeline import BASIS, Timeline
 from customer_status.audit.store import History
 from customer_status.tiers.domain import PurchaseRow, ReturnRow
 
+ONLY_IN_THE_LOG = "known to the log only: erased, or its row is lost"
+
 
 def differences(live: History | None, right: History | None) -> Iterator[Found]:
-    """Causes and details. A member without a row is one of whom nothing was ever heard."""
-    live, right = live or _nobody(), right or _nobody()
+    """Causes and details. A member who is not in the log is one of whom nothing was ever heard."""
+    if live is None:
+        yield ONLY_IN_THE_LOG, ""
+        return
+    right = right or _nobody()
     yield from compare_rows("purchase", _purchases(live), _purchases(right), _purchase)
     yield from compare_rows("return", _returns(live), _returns(right), _return)
     due = timeline_of(right.levels)

@@ -1,5 +1,6 @@
-"""What a rebuild compares and repairs here: members with their purchases, returns and timelines (design 5.8)."""
+"""What a rebuild compares and repairs here: members, purchases, returns and timelines (docs/architecture.md, 5.8)."""
 
+import asyncio
 from collections.abc import Sequence
 
 from eventing.database import Connection
@@ -24,7 +25,7 @@ class MemberSides:
 
     async def differences(self, live: Connection, copies: Connection, keys: Sequence[str]) -> list[Difference]:
         """Only members whose rows have another fingerprint are read: nearly always none."""
-        mine, right = await store.fingerprints(live, keys), await store.fingerprints(copies, keys)
+        mine, right = await asyncio.gather(store.fingerprints(live, keys), store.fingerprints(copies, keys))
         suspects = [key for key in keys if mine.get(key) != right.get(key)]
         if not suspects:
             return []
@@ -38,12 +39,14 @@ class MemberSides:
     async def repair(self, live: Connection, copies: Connection, keys: Sequence[str]) -> None:
         """Put the rows of the copies in the place of those that differ; publish timelines that were wrong.
 
-        Those get the next `generation`, so that consumers take them whatever version they have.
+        Those get the next `generation`, so that consumers take them whatever version they have. Members whom only the
+        log knows stay as they are.
         """
-        await lock_members(live, keys)
-        kept, due = await histories_of(live, keys), await histories_of(copies, keys)
+        known = list(await histories_of(live, keys))
+        await lock_members(live, known)
+        kept, due = await histories_of(live, known), await histories_of(copies, known)
         transaction = Transaction(live)
-        for key in keys:
+        for key in known:
             if any(differences(kept[key], due.get(key))):
                 await _replace(live, kept[key], due.get(key))
                 if is_stale(kept[key], due.get(key)):

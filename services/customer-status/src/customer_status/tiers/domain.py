@@ -45,9 +45,13 @@ class Member:
     late: bool = False
     causes: list[Cause] = field(default_factory=list)
 
-    def first_causes(self) -> tuple[Cause, ...]:
-        """What arrived in this batch, by instant, as many as an event may name."""
-        return tuple(sorted(self.causes, key=lambda cause: cause.occurred_us)[:MOST_CAUSES])
+    def told_causes(self, timeline: Timeline) -> tuple[Cause, ...]:
+        """What arrived in this batch, by instant. An event names so many: those that made a step come first."""
+        steps = {step.after_us for step in timeline}
+        chosen = sorted(self.causes, key=lambda cause: (cause.occurred_us not in steps, cause.occurred_us))[
+            :MOST_CAUSES
+        ]
+        return tuple(sorted(chosen, key=lambda cause: cause.occurred_us))
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ class TakePurchases:
         for member in members:
             if (timeline := timelines.get(member.account_no)) is not None:
                 change = TimelineChanged(
-                    member.member_id, member.generation, member.events, timeline, member.first_causes()
+                    member.member_id, member.generation, member.events, timeline, member.told_causes(timeline)
                 )
                 transaction.publish(timeline_changed(member.account_no, change))
 

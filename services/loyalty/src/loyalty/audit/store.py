@@ -53,12 +53,6 @@ async def histories_from(conn: asyncpg.Connection, first_account_no: int, limit:
     return await _with_rows(conn, rows)
 
 
-async def highest_account_no(conn: Connection) -> int:
-    """The number of the newest account, 0 if there is none."""
-    number: int = await conn.fetchval("SELECT coalesce(max(account_no), 0) FROM account")
-    return number
-
-
 async def histories_of(conn: Connection, member_ids: Collection[str]) -> list[AccountHistory]:
     """The accounts of some members; of those who have one."""
     return await _with_rows(conn, await conn.fetch(f"{ACCOUNT} WHERE member_id = ANY($1::text[])", list(member_ids)))

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from programme.calendar import civil_year
+from programme.expiry import YEARS_USABLE
 from programme.facts import Purchase, Return
 from programme.points import eligible_cents, remaining_cents, total_points
 from programme.terms import Programme
-from programme.timeline import Cause, Timeline, TimelineChanged, level_at
+from programme.timeline import Timeline, TimelineChanged, level_at, step_at
 
 from loyalty.points.account import Account
 from loyalty.vouchers.domain import CompleteReturn, Naming, Use, Voucher, settle
@@ -194,15 +195,19 @@ def _settle(account: Account, position: Position, kind: str, cause_id: str | Non
     year = civil_year(position.purchase.occurred_us)
     account.earned_by_year[year] = account.earned_by_year.get(year, 0) + points
     account.post(kind, points, purchase_id=position.purchase.purchase_id, cause_id=cause_id, level=level)
-    account.correct_expiry()
+    if year + YEARS_USABLE <= account.expiry_year:  # younger points count at no boundary that is posted
+        account.correct_expiry()
 
 
 def _cause_of_level(change: TimelineChanged, occurred_us: int) -> str:
-    """What the level of a purchase follows from: the latest cause before it, else the timeline as such."""
+    """What the level of a purchase follows from: the arrival that made the step it is rated by, else the latest one
+    before the purchase, else the timeline as such.
+    """
+    step = step_at(change.steps, occurred_us)
     before = [cause for cause in change.causes if cause.occurred_us < occurred_us]
     if not before:
         return f"timeline {change.generation}.{change.events}"
-    cause: Cause = max(before, key=lambda cause: cause.occurred_us)
+    cause = max(before, key=lambda cause: (cause.occurred_us == step.after_us, cause.occurred_us))
     return f"{cause.kind} {cause.id}"
 
 

@@ -4,7 +4,6 @@ Instants are microseconds here and timestamps there, cents per class a dict here
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -94,7 +93,7 @@ def return_of(row: asyncpg.Record) -> KnownReturn:
     return KnownReturn(row["account_no"], from_datetime(row["received_at"]), fact)
 
 
-def sums_arrays(accounts: Sequence[Account]) -> tuple[str | list[datetime | None], ...]:
+def sums_arrays(accounts: Sequence[Account]) -> tuple[str, ...]:
     """What the UPDATE of `write_accounts` takes, array by array."""
     return (
         numbers([account.account_no for account in accounts]),
@@ -105,7 +104,7 @@ def sums_arrays(accounts: Sequence[Account]) -> tuple[str | list[datetime | None
         numbers([account.last_event_no for account in accounts]),
         numbers([account.waiting_returns for account in accounts]),
         texts([_points_by_year(account) for account in accounts]),
-        [None if (us := account.last_purchase_us) is None else to_datetime(us) for account in accounts],
+        numbers([account.last_purchase_us for account in accounts]),
     )
 
 

@@ -71,6 +71,8 @@ async def _vouchers_concerned(conn: Connection, facts: Sequence[Fact]) -> set[st
 
 async def _load_vouchers(conn: Connection, ledger: Ledger, named: set[str], owner_nos: set[int]) -> None:
     ledger.vouchers = await vouchers.read_vouchers(conn, named)
+    if not owner_nos.issuperset(voucher.account_no for voucher in ledger.vouchers.values()):
+        raise StartOver("a voucher issued meanwhile is named whose owner is not locked")
     ledger.owners = {account.account_no: account for account in ledger.accounts.values()}
     further = owner_nos - ledger.owners.keys()
     if further:

@@ -157,15 +157,24 @@ async def vouchers_named_by(conn: Connection, keys: Sequence[tuple[str, str]]) -
     return {row["voucher_id"] for row in rows}
 
 
-async def accounts_behind(conn: Connection, year: int, after_no: int, limit: int) -> list[int]:
-    """Numbers of at most `limit` accounts above `after_no` whose expiry is not posted up to `year`, ascending."""
+async def accounts_behind(conn: Connection, year: int, after_no: int, to_no: int) -> list[int]:
+    """Numbers above `after_no` and up to `to_no` of accounts whose expiry is not posted up to `year`, ascending."""
     rows = await conn.fetch(
-        "SELECT account_no FROM account WHERE expiry_year < $1 AND account_no > $2 ORDER BY account_no LIMIT $3",
+        """
+        SELECT account_no FROM account WHERE account_no > $2 AND account_no <= $3 AND expiry_year < $1
+        ORDER BY account_no
+        """,
         year,
         after_no,
-        limit,
+        to_no,
     )
     return [row["account_no"] for row in rows]
+
+
+async def highest_account_no(conn: Connection) -> int:
+    """The number of the newest account, 0 if there is none."""
+    number: int = await conn.fetchval("SELECT coalesce(max(account_no), 0) FROM account")
+    return number
 
 
 async def write_positions(conn: Connection, positions: Iterable[Position]) -> None:
@@ -208,11 +217,12 @@ async def write_accounts(conn: Connection, accounts: Iterable[Account]) -> None:
         UPDATE account a
         SET balance_points = u.balance_points, expired_points = u.expired_points, expiry_year = u.expiry_year,
             last_entry_no = u.last_entry_no, last_event_no = u.last_event_no, points_by_year = u.points_by_year,
-            last_purchase_at = u.last_purchase_at, waiting_returns = u.waiting_returns
+            last_purchase_at = timestamptz 'epoch' + u.last_purchase_us * interval '1 microsecond',
+            waiting_returns = u.waiting_returns
         FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::int[], $5::text::bigint[],
-                    $6::text::bigint[], $7::text::int[], $8::text::jsonb[], $9::timestamptz[])
+                    $6::text::bigint[], $7::text::int[], $8::text::jsonb[], $9::text::bigint[])
             AS u(account_no, balance_points, expired_points, expiry_year, last_entry_no, last_event_no,
-                 waiting_returns, points_by_year, last_purchase_at)
+                 waiting_returns, points_by_year, last_purchase_us)
         WHERE a.account_no = u.account_no
         """,
         *sums_arrays(changed),

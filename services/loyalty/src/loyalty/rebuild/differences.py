@@ -11,6 +11,7 @@ from loyalty.audit.store import AccountHistory, EntrySum
 from loyalty.points.account import Account
 from loyalty.points.domain import KnownReturn, Position
 
+ONLY_IN_THE_LOG = "known to the log only: erased, or its row is lost"
 TIMELINE_IS_GONE = "timeline no longer on its topic, run `customer-status republish` first"
 
 
@@ -51,8 +52,11 @@ def posted_of(sums: Sequence[EntrySum], by_voucher: Mapping[str, int]) -> Posted
 
 
 def differences(sides: Sides) -> Iterator[Found]:
-    """Causes and details. A member without a row is one of whom nothing was ever heard."""
-    account, right = _account(sides.live), _account(sides.right)
+    """Causes and details. A member who is not in the log is one of whom nothing was ever heard."""
+    if sides.live is None:
+        yield ONLY_IN_THE_LOG, ""
+        return
+    account, right = sides.live.account, _account(sides.right)
     if account.timeline_version > right.timeline_version:
         yield TIMELINE_IS_GONE, ""
         return
@@ -65,8 +69,7 @@ def differences(sides: Sides) -> Iterator[Found]:
         yield "wrong number of waiting returns", f"{account.waiting_returns}, in the log {right.waiting_returns}"
     if account.last_purchase_us != right.last_purchase_us:
         yield "wrong last purchase", ""
-    if sides.live is not None:
-        yield from _sums(sides, sides.live)
+    yield from _sums(sides, sides.live)
 
 
 def points_by_year(sides: Sides) -> tuple[dict[int, int], dict[int, int]]:

@@ -4,7 +4,7 @@ from eventing.commands import Refused
 from eventing.database import close, connect
 from eventing.kafka import KafkaConfig
 from eventing.rebuild import Rebuild
-from eventing.rebuild_replay import Tell
+from eventing.rebuild_log import Tell
 from eventing.rebuild_report import RebuildReport
 from programme.terms import Programme
 
@@ -17,7 +17,13 @@ _SHOWN = 10
 
 
 async def rebuild_all(
-    owner_url: str, kafka: KafkaConfig, programme: Programme, apply: bool, tell: Tell
+    owner_url: str,
+    kafka: KafkaConfig,
+    programme: Programme,
+    *,
+    apply: bool,
+    even_if_events_were_lost: bool,
+    tell: Tell,
 ) -> RebuildReport:
     """Compare the whole database with the log, and repair it if `apply`.
 
@@ -29,7 +35,7 @@ async def rebuild_all(
     if apply:
         conn = await connect(owner_url, application_name=f"{SERVICE}-rebuild")
         try:
-            missing = await members_without_timeline(conn, kafka, timelines)
+            missing = await members_without_timeline(conn, kafka, timelines, tell)
         finally:
             await close(conn)
         if missing:
@@ -45,6 +51,7 @@ async def rebuild_all(
         subscriptions=[timelines, *by_topic.values()],
         sides=AccountSides(),
         apply=apply,
+        even_if_events_were_lost=even_if_events_were_lost,
         tell=tell,
     )
     return await rebuild.run()

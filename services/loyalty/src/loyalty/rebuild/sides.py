@@ -1,12 +1,13 @@
-"""What a rebuild compares and repairs here: accounts with their positions, returns and entries (design 5.8)."""
+"""What a rebuild compares and repairs here: accounts, positions, returns and entries (docs/architecture.md, 5.8)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 
 from eventing.database import Connection
 from eventing.rebuild_report import Difference
 from eventing.transaction import Transaction
 
-from loyalty.audit.store import AccountHistory, entry_sums, histories_of
+from loyalty.audit.store import AccountHistory, EntrySum, entry_sums, histories_of
 from loyalty.events import points_posted
 from loyalty.points.account import Account
 from loyalty.points.store import (
@@ -32,7 +33,7 @@ class AccountSides:
 
     async def differences(self, live: Connection, copies: Connection, keys: Sequence[str]) -> list[Difference]:
         """Only members whose rows have another fingerprint are read: those who spent points, and hardly any other."""
-        mine, right = await store.fingerprints(live, keys), await store.fingerprints(copies, keys)
+        mine, right = await asyncio.gather(store.fingerprints(live, keys), store.fingerprints(copies, keys))
         suspects = [key for key in keys if mine.get(key) != right.get(key) or not mine[key].is_consistent]
         if not suspects:
             return []
@@ -45,22 +46,23 @@ class AccountSides:
     async def repair(self, live: Connection, copies: Connection, keys: Sequence[str]) -> None:
         """Put the positions and returns of the copies in the place of those that differ, and post `due - posted`.
 
-        Members whose timeline is gone stay as they are. Vouchers follow the purchases that name them, so their owners
-        are locked and settled too.
+        Members whom only the log knows, or whose timeline is gone, stay as they are. Vouchers follow the purchases that
+        name them, so their owners are locked and settled too.
         """
-        right = {history.account.member_id or "": history for history in await histories_of(copies, keys)}
-        await store.bring_back_accounts(live, _members_of_purchases(right))
-        named = _named(await histories_of(live, keys)) | _named(right.values())
+        known = [history.account.member_id or "" for history in await histories_of(live, keys)]
+        if not known:
+            return
+        sides = await _sides(live, copies, known)
+        named = _named(sides.values())
         owner_nos = await owners_of(live, named)
-        await lock_accounts(live, keys, owner_nos)
-        every = await _sides(live, copies, keys)
-        wrong = {key: sides for key, sides in every.items() if _is_repairable(sides)}
-        owners = await read_owners(live, owner_nos - {_live(sides).account.account_no for sides in wrong.values()})
+        await lock_accounts(live, known, owner_nos)
+        wrong = {key: each for key, each in (await _sides(live, copies, known)).items() if _is_repairable(each)}
+        owners = await read_owners(live, owner_nos - {_live(each).account.account_no for each in wrong.values()})
         charged_before = {
             voucher_id: voucher.charges_by_year() for voucher_id, voucher in (await read_vouchers(live, named)).items()
         }
-        for sides in wrong.values():
-            await _replace_rows(live, sides)
+        for each in wrong.values():
+            await _replace_rows(live, each)
         vouchers = await read_vouchers(live, named)
         for voucher_id, voucher in vouchers.items():
             if (owner := owners.get(voucher.account_no)) is not None:
@@ -68,9 +70,9 @@ class AccountSides:
         await write_vouchers(live, vouchers.values())
         accounts = [*owners.values()]
         # Their vouchers are read again: which purchases name them may have changed.
-        for sides in (await _sides(live, copies, list(wrong))).values():
-            accounts.append(_post_differences(sides))
-            await write_vouchers(live, _live(sides).vouchers)
+        for each in (await _sides(live, copies, list(wrong))).values():
+            accounts.append(_post_differences(each))
+            await write_vouchers(live, _live(each).vouchers)
         await _save(live, accounts)
 
 
@@ -78,13 +80,14 @@ async def _sides(live: Connection, copies: Connection, keys: Sequence[str]) -> d
     kept = {history.account.member_id: history for history in await histories_of(live, keys)}
     right = {history.account.member_id: history for history in await histories_of(copies, keys)}
     numbers = [history.account.account_no for history in kept.values()]
-    sums = await entry_sums(live, numbers)
+    sums: dict[int, list[EntrySum]] = {number: [] for number in numbers}
+    for row in await entry_sums(live, numbers):
+        sums[row.account_no].append(row)
     by_voucher = await store.points_of_vouchers(live, numbers)
     found = {}
     for key in keys:
         history = kept.get(key)
-        number = history.account.account_no if history else 0
-        posted = posted_of([row for row in sums if row.account_no == number], by_voucher)
+        posted = posted_of(sums[history.account.account_no] if history else [], by_voucher)
         found[key] = Sides(history, posted, right.get(key))
     return found
 
@@ -140,13 +143,11 @@ async def _save(live: Connection, accounts: Sequence[Account]) -> None:
 
 
 def _live(sides: Sides) -> AccountHistory:
-    assert sides.live is not None, "lock_accounts makes the accounts that are missing"
+    assert sides.live is not None, "members without an account are left out"
     return sides.live
 
 
-def _named(histories: Iterable[AccountHistory]) -> set[str]:
+def _named(every: Iterable[Sides]) -> set[str]:
+    """The vouchers that purchases of these members name, on either side."""
+    histories = [history for sides in every for history in (sides.live, sides.right) if history is not None]
     return {voucher_id for each in histories for p in each.positions for voucher_id in p.purchase.vouchers}
-
-
-def _members_of_purchases(right: Mapping[str, AccountHistory]) -> dict[str, str]:
-    return {p.purchase.purchase_id: key for key, history in right.items() for p in history.positions}

@@ -1,11 +1,9 @@
 """All SQL of `rebuild` that is not posting's own."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import NamedTuple
 
 from loyalty.points.store import Connection
-
-_NUMBERS_OF_A_LOST_ROW = 1_000_000
 
 
 class Fingerprint(NamedTuple):
@@ -79,29 +77,6 @@ async def delete_rows(conn: Connection, account_no: int) -> None:
     """Delete an account's positions and returns, as the owner of the tables."""
     await conn.execute("DELETE FROM purchase_position WHERE account_no = $1", account_no)
     await conn.execute("DELETE FROM purchase_return WHERE account_no = $1", account_no)
-
-
-async def bring_back_accounts(conn: Connection, members_of_purchases: Mapping[str, str]) -> None:
-    """Make the lost rows of accounts again under the numbers that their positions still have.
-
-    `members_of_purchases` tells whose each purchase is. How many events were published of them is not known: the next
-    one gets a number beyond.
-    """
-    rows = await conn.fetch(
-        """
-        SELECT account_no, min(purchase_id) AS purchase_id FROM purchase_position p
-        WHERE purchase_id = ANY($1::text[]) AND NOT EXISTS (SELECT FROM account a WHERE a.account_no = p.account_no)
-        GROUP BY 1
-        """,
-        list(members_of_purchases),
-    )
-    await conn.executemany(
-        """
-        INSERT INTO account (account_no, member_id, last_event_no) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3)
-        ON CONFLICT DO NOTHING
-        """,
-        [(row["account_no"], members_of_purchases[row["purchase_id"]], _NUMBERS_OF_A_LOST_ROW) for row in rows],
-    )
 
 
 async def timeline_versions(conn: Connection, member_id: str, limit: int) -> list[tuple[str, tuple[int, int]]]:

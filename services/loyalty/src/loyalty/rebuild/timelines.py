@@ -4,9 +4,7 @@ from eventing.batches import judge
 from eventing.database import Connection
 from eventing.kafka import KafkaConfig
 from eventing.log_ends import read_end_offsets
-from eventing.publishing import key_hash
-from eventing.rebuild_log import LogReader
-from eventing.records import Partition
+from eventing.rebuild_log import LogReader, Tell
 from eventing.subscription import Decoded, Subscription
 from programme.timeline import TimelineChanged
 
@@ -16,20 +14,16 @@ _AT_ONCE = 5000
 
 
 async def members_without_timeline(
-    live: Connection, kafka: KafkaConfig, subscription: Subscription[TimelineChanged]
+    live: Connection, kafka: KafkaConfig, subscription: Subscription[TimelineChanged], tell: Tell
 ) -> list[str]:
     """Members who have a timeline that is newer than any on the topic.
 
-    Partition by partition: first what the accounts have, then the log to its end, so that a timeline that comes
-    meanwhile is seen.
+    First what the accounts have, then the log to its end, so that a timeline that comes meanwhile is seen.
     """
-    missing: list[str] = []
-    async with LogReader(kafka, "loyalty-rebuild-timelines") as log:
-        count = (await log.partition_counts([subscription.topic]))[subscription.topic]
-        for number in range(count):
-            partition = Partition(subscription.topic, number)
-            wanted = await _versions(live, number, count)
-            end = (await read_end_offsets(kafka, [subscription.topic]))[partition]
+    wanted = await _versions(live)
+    ends = await read_end_offsets(kafka, [subscription.topic])
+    async with LogReader(kafka, "loyalty-rebuild-timelines", tell) as log:
+        for partition, end in ends.items():
             async for records in log.read(partition, await log.begins_at(partition), end, _AT_ONCE):
                 for record in records:
                     judged = judge(subscription, record).judged
@@ -37,16 +31,13 @@ async def members_without_timeline(
                         change = judged.value
                         if wanted.get(change.member_id, (0, 0)) <= (change.generation, change.events):
                             wanted.pop(change.member_id, None)
-            missing += sorted(wanted)
-    return missing
+    return sorted(wanted)
 
 
-async def _versions(live: Connection, number: int, count: int) -> dict[str, tuple[int, int]]:
-    """The versions of the members whose key belongs into partition `number` of `count`."""
+async def _versions(live: Connection) -> dict[str, tuple[int, int]]:
+    """The versions of the timelines that members have."""
     found, last = dict[str, tuple[int, int]](), ""
     while rows := await timeline_versions(live, last, _AT_ONCE):
         last = rows[-1][0]
-        found |= {
-            key: version for key, version in rows if version > (0, 0) and key_hash(key.encode()) % count == number
-        }
+        found |= {key: version for key, version in rows if version > (0, 0)}
     return found

@@ -156,8 +156,9 @@ async def redeem_voucher(
     caller: Annotated[Caller, require("vouchers:write")],
 ) -> VoucherView:
     """Redeem a voucher for a purchase. Asking again for the same purchase answers the same, whenever that is."""
-    voucher = await vouchers.redeem(transaction, body.code, body.purchase_id, body.cents_by_class, now)
-    return view(voucher, programme, now)
+    redeemed = await vouchers.redeem(transaction, body.code, body.purchase_id, body.cents_by_class, now)
+    answer = view(redeemed.voucher, programme, now)
+    return answer.model_copy(update={"state": "redeemed", "redeemed_at": to_datetime(redeemed.redeemed_us)})
 
 
 @router.post("/v1/vouchers/{voucher_id}/cancel", responses=responses(VoucherNotFound, VoucherAlreadyRedeemed))

@@ -35,6 +35,13 @@ class Issued(NamedTuple):
     balance_points: int
 
 
+class Redeemed(NamedTuple):
+    """A voucher and the instant it was redeemed for the purchase in question."""
+
+    voucher: Voucher
+    redeemed_us: int
+
+
 class Vouchers:
     """The voucher desk: programme and code keys in hand."""
 
@@ -95,8 +102,9 @@ class Vouchers:
 
     async def redeem(
         self, conn: Connection, code: str, purchase_id: str, cents_by_class: Mapping[str, int], now_us: int
-    ) -> Voucher:
-        """Redeem a voucher for a purchase; idempotent per (voucher, purchase) (rules 3.10).
+    ) -> Redeemed:
+        """Redeem a voucher for a purchase; idempotent per (voucher, purchase) (rules 3.10): asked again, the answer is
+        the same, also if the purchase was returned meanwhile.
 
         Raises `VoucherNotFound`, `VoucherAlreadyRedeemed`, `VoucherCancelled`, `VoucherExpired`,
         `VoucherNotApplicable`, `PurchaseHasVoucher`.
@@ -106,9 +114,14 @@ class Vouchers:
             raise VoucherNotFound("There is no voucher with this code.")
         account = await _locked_account(conn, owner)
         voucher = await self.check(conn, code)
-        if any(use.purchase_id == purchase_id for use in voucher.uses()):
-            return voucher
+        for use in voucher.uses():
+            if use.purchase_id == purchase_id:
+                return Redeemed(voucher, use.since_us)
         self._refuse_unusable(voucher, cents_by_class, now_us)
+        key = (account.account_no, purchase_id)
+        known = (await accounts.read_positions(conn, [key])).get(key)
+        if known is not None and known.purchase.vouchers:
+            raise PurchaseHasVoucher(f"Purchase {purchase_id} was paid with another voucher.")
         redemption = Redemption(purchase_id, now_us)
         if not await store.add_redemption(conn, voucher.voucher_no, redemption):
             raise PurchaseHasVoucher(f"Purchase {purchase_id} has redeemed another voucher.")
@@ -120,7 +133,7 @@ class Vouchers:
                 owner, event_no, voucher.voucher_id, purchase_id, format_instant(now_us)
             ),
         )
-        return voucher
+        return Redeemed(voucher, now_us)
 
     async def cancel(self, conn: Connection, voucher_id: str, now_us: int) -> Voucher:
         """Cancel an unused voucher and give its points back (rules 3.10); a second time changes nothing.
