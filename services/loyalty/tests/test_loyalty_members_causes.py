@@ -34,7 +34,7 @@ def moments(*, x_received_us: int) -> Moments:
             line("voucher", -500, "X", VOUCHER),
             "voucher",
             VOUCHER,
-            f"purchase X used voucher {VOUCHER} once more: -500",
+            f"purchase X used voucher {VOUCHER}, which nothing had paid for: -500",
         ),
         (
             line("voucher", 500, "X", VOUCHER),

@@ -1,6 +1,6 @@
 """Points that have lapsed (rules 3.9): a function of time and events, whether or not anyone has posted it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from programme.calendar import boundary_us, civil_year
@@ -38,6 +38,15 @@ def expired_by(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, 
             debited = sum(points for spent, points in debited_by_year.items() if spent < boundary)
             excess = max(excess, expiring - debited)
     return excess
+
+
+def by_year(points: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """(instant, points) added up by the civil year of the instant, without zeros."""
+    sums: dict[int, int] = {}
+    for us, each in points:
+        year = civil_year(us)
+        sums[year] = sums.get(year, 0) + each
+    return {year: total for year, total in sums.items() if total}
 
 
 def next_expiry(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int], at_us: int) -> NextExpiry | None:

@@ -7,7 +7,7 @@ and were known by the other.
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from programme.calendar import civil_year
+from programme.expiry import by_year
 from programme.facts import Return
 from programme.fold import KnownPurchase, KnownReturn, fold
 from programme.points import eligible_cents, remaining_cents, total_points
@@ -38,19 +38,11 @@ class AsOf:
 
     def earned_by_year(self) -> dict[int, int]:
         """Points of the purchases net of returns, by their civil year."""
-        earned: dict[int, int] = {}
-        for bought in self.purchases:
-            year = civil_year(bought.occurred_us)
-            earned[year] = earned.get(year, 0) + total_points(bought.remaining_cents, bought.bonus_percent)
-        return earned
+        return by_year((b.occurred_us, total_points(b.remaining_cents, b.bonus_percent)) for b in self.purchases)
 
     def debited_by_year(self) -> dict[int, int]:
         """What the vouchers cost, by the civil year it is dated."""
-        debited: dict[int, int] = {}
-        for voucher in self.vouchers:
-            for year, points in voucher.charges_by_year().items():
-                debited[year] = debited.get(year, 0) + points
-        return debited
+        return by_year(charge for voucher in self.vouchers for charge in voucher.charges())
 
 
 def as_of(history: AccountHistory, programme: Programme, at_us: int | None, known_us: int | None) -> AsOf | None:

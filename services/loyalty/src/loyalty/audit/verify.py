@@ -11,8 +11,7 @@ from eventing.database import allow_long_statements
 from eventing.progress import load_all
 from eventing.records import Partition
 from eventing.report import Report
-from programme.calendar import civil_year
-from programme.expiry import expired_by
+from programme.expiry import by_year, expired_by
 from programme.facts import Return
 from programme.points import earning_cents, eligible_cents, unknown_classes
 from programme.terms import Programme
@@ -123,7 +122,7 @@ def _check_account(report: Report, history: AccountHistory, sums: list[EntrySum]
         entries == last == account.last_entry_no, f"{name}: {entries} entries, numbered to {last}"
     )
     report.check("accounts whose points by year are those of their purchases and vouchers").expect(
-        _points_by_year(history) == (_without_zeros(account.earned_by_year), _without_zeros(account.debited_by_year)),
+        _points_by_year(history) == account.points_by_year(),
         name,
     )
     last_us = max((position.purchase.occurred_us for position in history.positions), default=None)
@@ -150,19 +149,8 @@ def _check_vouchers(report: Report, history: AccountHistory, sums: list[EntrySum
 
 
 def _points_by_year(history: AccountHistory) -> tuple[dict[int, int], dict[int, int]]:
-    earned: dict[int, int] = {}
-    debited: dict[int, int] = {}
-    for position in history.positions:
-        year = civil_year(position.purchase.occurred_us)
-        earned[year] = earned.get(year, 0) + position.posted_points
-    for voucher in history.vouchers:
-        for year, points in voucher.charges_by_year().items():
-            debited[year] = debited.get(year, 0) + points
-    return _without_zeros(earned), _without_zeros(debited)
-
-
-def _without_zeros(points: dict[int, int]) -> dict[int, int]:
-    return {year: number for year, number in points.items() if number}
+    earned = by_year((position.purchase.occurred_us, position.posted_points) for position in history.positions)
+    return earned, by_year(charge for voucher in history.vouchers for charge in voucher.charges())
 
 
 def _waiting_returns(history: AccountHistory) -> int:

@@ -123,7 +123,7 @@ def _uses(line: LedgerLine) -> str:
     if line.purchase_id is None:
         return f"voucher {line.cause_id} was {'charged' if line.points < 0 else 'given back'}"
     if line.points < 0:
-        return f"purchase {line.purchase_id} used voucher {line.cause_id} once more"
+        return f"purchase {line.purchase_id} used voucher {line.cause_id}, which nothing had paid for"
     return f"the use of voucher {line.cause_id} by purchase {line.purchase_id} was given back"
 
 

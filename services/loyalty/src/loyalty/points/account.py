@@ -97,6 +97,11 @@ class Account:
             self.debited_by_year[year] = self.debited_by_year.get(year, 0) + points
             self.changed = True
 
+    def points_by_year(self) -> tuple[dict[int, int], dict[int, int]]:
+        """What was earned and what was debited, by civil year, without zeros."""
+        earned, debited = self.earned_by_year.items(), self.debited_by_year.items()
+        return {year: points for year, points in earned if points}, {year: points for year, points in debited if points}
+
     def next_event_no(self) -> int:
         """Draw the version of the account's next published event."""
         self.last_event_no += 1

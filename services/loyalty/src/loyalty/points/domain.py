@@ -174,7 +174,7 @@ class Ledger:
             voucher = self.vouchers.get(voucher_id)
             if voucher is None:
                 continue
-            before, counted = voucher.charges_by_year(), voucher.current_uses()
+            before, counted = voucher.charges(), voucher.current_uses()
             voucher.add_naming(
                 Naming(position.account_no, purchase.purchase_id, purchase.occurred_us, position.received_us, ended)
             )

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from eventing.rebuild_report import Found, compare_rows
-from programme.calendar import civil_year
-from programme.expiry import expired_by
+from programme.expiry import by_year, expired_by
 
 from loyalty.audit.store import AccountHistory, EntrySum
 from loyalty.points.account import Account
@@ -74,15 +73,10 @@ def differences(sides: Sides) -> Iterator[Found]:
 
 def points_by_year(sides: Sides) -> tuple[dict[int, int], dict[int, int]]:
     """What was earned by the purchases of the log and spent on the vouchers there are, by civil year, without zeros."""
-    earned: dict[int, int] = {}
-    debited: dict[int, int] = {}
-    for position in sides.right.positions if sides.right else ():
-        year = civil_year(position.purchase.occurred_us)
-        earned[year] = earned.get(year, 0) + position.due_points()
-    for voucher in sides.live.vouchers if sides.live else ():
-        for year, points in voucher.charges_by_year().items():
-            debited[year] = debited.get(year, 0) + points
-    return _without_zeros(earned), _without_zeros(debited)
+    positions = sides.right.positions if sides.right else ()
+    vouchers = sides.live.vouchers if sides.live else ()
+    earned = by_year((position.purchase.occurred_us, position.due_points()) for position in positions)
+    return earned, by_year(charge for voucher in vouchers for charge in voucher.charges())
 
 
 def _points(sides: Sides) -> Iterator[Found]:
@@ -111,7 +105,7 @@ def _sums(sides: Sides, live: AccountHistory) -> Iterator[Found]:
             says = f"{voucher.voucher_id} {points[0]}, by its entries {points[1]}, due {voucher.due_points()}"
             yield "wrong points of a voucher", says
     earned, debited = points_by_year(sides)
-    if (earned, debited) != (_without_zeros(account.earned_by_year), _without_zeros(account.debited_by_year)):
+    if (earned, debited) != account.points_by_year():
         yield "wrong points by year", ""
     due = expired_by(earned, debited, account.expiry_year)
     if (account.expired_points, posted.expired) != (due, due):
@@ -145,7 +139,3 @@ def _returns(history: AccountHistory | None) -> dict[str, KnownReturn]:
 
 def _account(history: AccountHistory | None) -> Account:
     return history.account if history else Account(0, None)
-
-
-def _without_zeros(points: Mapping[int, int]) -> dict[int, int]:
-    return {year: number for year, number in points.items() if number}

@@ -5,11 +5,12 @@ points due for a voucher are a function of those facts; the owner's account gets
 pure.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from programme.calendar import boundary_us, civil_day, civil_year, midnight_us
+from programme.expiry import by_year
 from programme.terms import Programme, Terms
 
 from loyalty.points.account import Account
@@ -110,22 +111,21 @@ class Voucher:
         """The uses that count, the one that is shown first (rules 3.10)."""
         return [use for use in self.uses() if use.until_us is None]
 
-    def charges_by_year(self) -> dict[int, int]:
-        """The points the owner pays for it, by the civil year each part is dated, for expiry (rules 3.9).
+    def charges(self) -> list[tuple[int, int]]:
+        """The points the owner pays for it, each part with its instant, for expiry (rules 3.9).
 
         What it costs is a step function of time: its points once it is issued, again for each use beyond the first,
         back when such a use ends, and back when it is cancelled unused.
         """
-        charges = {civil_year(self.issued_us): self.points}
-        uses, before = self.uses(), 1
+        charges, before = [(self.issued_us, self.points)], 1
+        uses = self.uses()
         instants = {use.since_us for use in uses} | {use.until_us for use in uses} | {self.cancelled_us}
         for us in sorted(us for us in instants if us is not None):
             count = sum(use.since_us <= us and (use.until_us is None or us < use.until_us) for use in uses)
             cancelled = self.cancelled_us is not None and self.cancelled_us <= us
             after = max(count, 0 if cancelled else 1)
             if after != before:
-                year = civil_year(us)
-                charges[year] = charges.get(year, 0) + (after - before) * self.points
+                charges.append((us, (after - before) * self.points))
                 before = after
         return charges
 
@@ -163,12 +163,9 @@ class Voucher:
         )
 
 
-def settle(voucher: Voucher, owner: Account, charged_before: Mapping[int, int], purchase_id: str | None) -> None:
-    """Post to the owner what changed by a use or a cancellation; `charged_before` are the charges before it."""
-    charged = voucher.charges_by_year()
-    years = charged.keys() | charged_before.keys()
-    differences = {year: charged.get(year, 0) - charged_before.get(year, 0) for year in years}
-    owner.add_debits({year: points for year, points in differences.items() if points})
+def settle(voucher: Voucher, owner: Account, before: Sequence[tuple[int, int]], purchase_id: str | None) -> None:
+    """Post to the owner what changed by a use or a cancellation; `before` are the charges before it."""
+    owner.add_debits(by_year([*voucher.charges(), *((us, -points) for us, points in before)]))
     points = voucher.due_points() - voucher.posted_points
     if points:
         voucher.posted_points += points

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from eventing.outbox import enqueue
+from programme.expiry import by_year
 from programme.instants import format_instant
 from programme.terms import Programme
 
@@ -80,7 +81,7 @@ class Vouchers:
             posted_points=reward.points,
         )
         account.post_expiry(now_us)
-        account.add_debits(voucher.charges_by_year())
+        account.add_debits(by_year(voucher.charges()))
         account.post("reward", -reward.points, cause_id=voucher.voucher_id)
         await store.add_voucher(conn, voucher)
         until = format_instant(voucher.valid_until_us)
@@ -148,7 +149,7 @@ class Vouchers:
         if voucher.cancelled_us is not None:
             return voucher
         _refuse_used(voucher)
-        charged = voucher.charges_by_year()
+        charged = voucher.charges()
         voucher.cancelled_us, voucher.changed = now_us, True
         account.post_expiry(now_us)
         settle(voucher, account, charged, None)
