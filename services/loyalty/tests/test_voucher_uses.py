@@ -18,6 +18,7 @@ from loyalty.audit.verify import verify
 from loyalty.errors import PurchaseHasVoucher, VoucherAlreadyRedeemed
 from loyalty.subscriptions import PURCHASES
 from loyalty.vouchers.codes import parse_keys
+from loyalty.vouchers.codes import voucher_id as voucher_id_of
 from loyalty.vouchers.service import Vouchers
 from loyalty.vouchers.store import read_vouchers
 from programme.facts import PURCHASE_COMPLETED, PURCHASE_RETURNED
@@ -211,6 +212,49 @@ async def test_a_purchase_that_names_a_voucher_redeems_no_other(
     [voucher] = (await read_vouchers(conn, [await issue("M1")])).values()
     with pytest.raises(PurchaseHasVoucher):
         await desk.redeem(conn, desk.code_of(voucher), "p1", {"food": 2000}, CANCELLED)
+
+
+async def test_one_voucher_on_many_receipts_is_charged_for_each(
+    post: Post, conn: asyncpg.Connection, programme: Programme, issue: Issue
+) -> None:
+    """A till that is stuck on one voucher: each of its uses costs as much time as the first."""
+    voucher_id = await issue("M1")
+    names = [f"p{n}" for n in range(1, 401)]
+    await post(*[bought(name, voucher_id) for name in names])
+    assert await spent(conn, programme) == {"M1": 400 * 500}
+    await post(*[returned(name) for name in names])
+    assert await spent(conn, programme) == {"M1": 500}
+
+
+async def test_uses_that_overlap_a_new_year_are_charged_in_their_years(
+    post: Post, conn: asyncpg.Connection, programme: Programme, desk: Vouchers, issue: Issue
+) -> None:
+    """Of a till whose clock runs a little ahead: returned in the new year, redeemed again in the old one."""
+    voucher_id = await issue("M1")
+    [voucher] = (await read_vouchers(conn, [voucher_id])).values()
+    await post(bought("p1", voucher_id))
+    received_us = parse_instant("2026-12-31T22:57:00Z")
+    line: dict[str, Any] = {"return_id": "r1", "purchase_id": "p1", "member_id": "M1", "lines": [], "complete": True}
+    encoded = json.dumps(line | {"occurred_at": "2026-12-31T23:02:00Z"}).encode()
+    back = new_message(PURCHASES, type=PURCHASE_RETURNED, source="urn:test", key="M1", data=encoded)
+    await post(back, received_us=received_us)
+    async with conn.transaction():
+        await desk.redeem(conn, desk.code_of(voucher), "p2", {"food": 2000}, received_us)
+    assert await spent(conn, programme) == {"M1": 500}
+    assert json.loads(await conn.fetchval("SELECT points_by_year FROM account")) == {
+        "2026": [2000, 1000],
+        "2027": [0, -500],
+    }
+
+
+async def test_a_voucher_named_before_it_is_issued_is_charged_for_it(
+    post: Post, conn: asyncpg.Connection, programme: Programme, desk: Vouchers, issue: Issue
+) -> None:
+    """As after a backup was restored: numbers, and codes with them, are drawn a second time."""
+    future = voucher_id_of(parse_keys("1:" + "42" * 32).code(1, 1))
+    await post(bought("p1", future), bought("p2", future))
+    assert await issue("M1") == future
+    assert await spent(conn, programme) == {"M1": 1000}
 
 
 async def test_a_voucher_nobody_issued_costs_nothing_and_is_reported(

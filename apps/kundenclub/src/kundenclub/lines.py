@@ -42,7 +42,7 @@ def read_line(number: int, text: bytes, topic_by_type: Mapping[str, str]) -> Lin
     """What a line says. Its number is for people: the first is 1."""
     try:
         written = _decode_written(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return BadLine(number, f'not a JSON object with "type" and "data": {error}')
     topic = topic_by_type.get(written.type)
     if topic is None:
@@ -66,6 +66,6 @@ def to_message(topic: str, type: str, data: bytes) -> Message:
 def _member_id(data: bytes) -> str:
     try:
         member_id = _decode_keyed(data).member_id
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     return member_id if isinstance(member_id, str) else ""

@@ -117,7 +117,7 @@ def parse_programme(toml: str) -> Programme:
     """The programme of a TOML text: complete `[[terms]]` tables, oldest first. Raises ProgrammeError."""
     try:
         document = msgspec.convert(tomllib.loads(toml), _Document)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
         raise ProgrammeError(str(error)) from None
     _check_dates([terms.valid_from for terms in document.terms])
     for terms in document.terms:

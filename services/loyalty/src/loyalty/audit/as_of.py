@@ -16,7 +16,7 @@ from programme.timeline import Timeline, bonus_percent_at
 
 from loyalty.audit.store import AccountHistory
 from loyalty.points.domain import Position
-from loyalty.vouchers.domain import Voucher
+from loyalty.vouchers.domain import Voucher, debited_by_year
 
 
 class Bought(NamedTuple):
@@ -42,7 +42,7 @@ class AsOf:
 
     def debited_by_year(self) -> dict[int, int]:
         """What the vouchers cost, by the civil year it is dated."""
-        return by_year(charge for voucher in self.vouchers for charge in voucher.charges())
+        return debited_by_year(self.vouchers)
 
 
 def as_of(history: AccountHistory, programme: Programme, at_us: int | None, known_us: int | None) -> AsOf | None:

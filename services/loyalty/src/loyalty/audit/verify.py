@@ -20,6 +20,7 @@ from programme.timeline import bonus_percent_at
 from loyalty.audit import store
 from loyalty.audit.store import AccountHistory, EntrySum
 from loyalty.points.domain import Position
+from loyalty.vouchers.domain import debited_by_year
 
 OUTBOX_MAY_WAIT = "30 seconds"
 
@@ -150,7 +151,7 @@ def _check_vouchers(report: Report, history: AccountHistory, sums: list[EntrySum
 
 def _points_by_year(history: AccountHistory) -> tuple[dict[int, int], dict[int, int]]:
     earned = by_year((position.purchase.occurred_us, position.posted_points) for position in history.positions)
-    return earned, by_year(charge for voucher in history.vouchers for charge in voucher.charges())
+    return earned, debited_by_year(history.vouchers)
 
 
 def _waiting_returns(history: AccountHistory) -> int:

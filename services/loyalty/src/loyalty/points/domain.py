@@ -174,16 +174,14 @@ class Ledger:
             voucher = self.vouchers.get(voucher_id)
             if voucher is None:
                 continue
-            before, counted = voucher.charges(), voucher.current_uses()
+            charged, before = voucher.charges_by_year(), voucher.use_of(purchase.purchase_id)
             voucher.add_naming(
                 Naming(position.account_no, purchase.purchase_id, purchase.occurred_us, position.received_us, ended)
             )
-            owner = self.owners[voucher.account_no]
-            settle(voucher, owner, before, purchase.purchase_id)
-            before_ids = {use.purchase_id for use in counted}
-            self.new_uses += [
-                (owner, voucher_id, use) for use in voucher.current_uses() if use.purchase_id not in before_ids
-            ]
+            owner, use = self.owners[voucher.account_no], voucher.use_of(purchase.purchase_id)
+            settle(voucher, owner, charged, purchase.purchase_id)
+            if use is not None and use.until_us is None and (before is None or before.until_us is not None):
+                self.new_uses.append((owner, voucher_id, use))
 
 
 def _settle(account: Account, position: Position, kind: str, cause_id: str | None, level: str | None = None) -> None:

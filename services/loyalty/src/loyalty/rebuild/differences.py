@@ -9,6 +9,7 @@ from programme.expiry import by_year, expired_by
 from loyalty.audit.store import AccountHistory, EntrySum
 from loyalty.points.account import Account
 from loyalty.points.domain import KnownReturn, Position
+from loyalty.vouchers.domain import debited_by_year
 
 ONLY_IN_THE_LOG = "known to the log only: erased, or its row is lost"
 TIMELINE_IS_GONE = "timeline no longer on its topic, run `customer-status republish` first"
@@ -76,7 +77,7 @@ def points_by_year(sides: Sides) -> tuple[dict[int, int], dict[int, int]]:
     positions = sides.right.positions if sides.right else ()
     vouchers = sides.live.vouchers if sides.live else ()
     earned = by_year((position.purchase.occurred_us, position.due_points()) for position in positions)
-    return earned, by_year(charge for voucher in vouchers for charge in voucher.charges())
+    return earned, debited_by_year(vouchers)
 
 
 def _points(sides: Sides) -> Iterator[Found]:

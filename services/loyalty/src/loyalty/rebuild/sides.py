@@ -59,7 +59,7 @@ class AccountSides:
         wrong = {key: each for key, each in (await _sides(live, copies, known)).items() if _is_repairable(each)}
         owners = await read_owners(live, owner_nos - {_live(each).account.account_no for each in wrong.values()})
         charged_before = {
-            voucher_id: voucher.charges() for voucher_id, voucher in (await read_vouchers(live, named)).items()
+            voucher_id: voucher.charges_by_year() for voucher_id, voucher in (await read_vouchers(live, named)).items()
         }
         for each in wrong.values():
             await _replace_rows(live, each)

@@ -5,24 +5,16 @@ points due for a voucher are a function of those facts; the owner's account gets
 pure.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from programme.calendar import boundary_us, civil_day, civil_year, midnight_us
-from programme.expiry import by_year
 from programme.terms import Programme, Terms
 
 from loyalty.points.account import Account
 
 VoucherState = Literal["open", "redeemed", "cancelled", "expired"]
-
-
-class Redemption(NamedTuple):
-    """One use of a voucher through the API."""
-
-    purchase_id: str
-    redeemed_us: int
 
 
 class CompleteReturn(NamedTuple):
@@ -67,8 +59,33 @@ class Use(NamedTuple):
 
 
 @dataclass(slots=True)
+class _Tally:
+    """Uses counted, at the end of each year and in all, so that one more of thousands costs as much as the first."""
+
+    count: int = 0
+    changes_by_year: dict[int, int] = field(default_factory=dict)
+
+    def add(self, use: Use | None, sign: int) -> None:
+        """Count a use (1), or no longer (-1)."""
+        if use is None:
+            return
+        self._change(use.since_us, sign)
+        if use.until_us is None:
+            self.count += sign
+        else:
+            self._change(use.until_us, -sign)
+
+    def _change(self, us: int, change: int) -> None:
+        year = civil_year(us)
+        self.changes_by_year[year] = self.changes_by_year.get(year, 0) + change
+
+
+@dataclass(slots=True)
 class Voucher:
-    """A voucher and all that is known of its uses, read under its owner's lock when it is to change."""
+    """A voucher and all that is known of its uses, read under its owner's lock when it is to change.
+
+    `redemptions` (instants) and `namings` (by account_no) go by purchase_id.
+    """
 
     voucher_no: int
     voucher_id: str
@@ -81,57 +98,69 @@ class Voucher:
     valid_until_us: int
     posted_points: int
     cancelled_us: int | None = None
-    redemptions: list[Redemption] = field(default_factory=list)
-    namings: list[Naming] = field(default_factory=list)
+    redemptions: dict[str, int] = field(default_factory=dict)
+    namings: dict[str, dict[int, Naming]] = field(default_factory=dict)
     changed: bool = False
+    _tally: _Tally | None = None
+
+    def add_redemption(self, purchase_id: str, redeemed_us: int) -> None:
+        """Add a redemption through the API."""
+        before = self.use_of(purchase_id)
+        self.redemptions[purchase_id] = redeemed_us
+        self._count_anew(before, purchase_id)
 
     def add_naming(self, naming: Naming) -> None:
         """Add a purchase that names it, or further complete returns of one that is known."""
-        for known in self.namings:
-            if (known.account_no, known.purchase_id) == (naming.account_no, naming.purchase_id):
-                self.namings.remove(known)
-                naming = known._replace(complete_returns=known.complete_returns + naming.complete_returns)
-                break
-        self.namings.append(naming)
+        before = self.use_of(naming.purchase_id)
+        of_purchase = self.namings.setdefault(naming.purchase_id, {})
+        known = of_purchase.get(naming.account_no)
+        if known is not None:
+            naming = known._replace(complete_returns=known.complete_returns + naming.complete_returns)
+        of_purchase[naming.account_no] = naming
+        self._count_anew(before, naming.purchase_id)
 
-    def uses(self) -> list[Use]:
-        """Every use there ever was, by (since_us, purchase_id), those that ended included.
+    def use_of(self, purchase_id: str) -> Use | None:
+        """The use by a purchase, also one that ended; None if it has not used the voucher.
 
         One that an event names is dated by the event, and ends when all purchases of its id that name the voucher
         are completely returned; another one by its redemption.
         """
-        since = {redemption.purchase_id: redemption.redeemed_us for redemption in self.redemptions}
-        named: dict[str, list[Naming]] = {}
-        for naming in self.namings:
-            named.setdefault(naming.purchase_id, []).append(naming)
-        since |= {name: min(naming.occurred_us for naming in namings) for name, namings in named.items()}
-        return sorted(Use(us, name, _all_ended_us(named.get(name, ()))) for name, us in since.items())
+        namings = self.namings.get(purchase_id)
+        if namings:
+            return Use(min(n.occurred_us for n in namings.values()), purchase_id, _all_ended_us(namings.values()))
+        redeemed_us = self.redemptions.get(purchase_id)
+        return None if redeemed_us is None else Use(redeemed_us, purchase_id, None)
+
+    def uses(self) -> list[Use]:
+        """Every use there ever was, by (since_us, purchase_id), those that ended included."""
+        found = (self.use_of(purchase_id) for purchase_id in self.redemptions.keys() | self.namings.keys())
+        return sorted((use for use in found if use is not None), key=lambda use: (use.since_us, use.purchase_id))
 
     def current_uses(self) -> list[Use]:
         """The uses that count, the one that is shown first (rules 3.10)."""
         return [use for use in self.uses() if use.until_us is None]
 
-    def charges(self) -> list[tuple[int, int]]:
-        """The points the owner pays for it, each part with its instant, for expiry (rules 3.9).
+    def charges_by_year(self) -> dict[int, int]:
+        """The points the owner pays for it, by the civil year each part is dated, for expiry (rules 3.9).
 
         What it costs is a step function of time: its points once it is issued, again for each use beyond the first,
-        back when such a use ends, and back when it is cancelled unused.
+        back when such a use ends, and back when it is cancelled unused. What falls into a year is how far the
+        function is higher at its end than at the end of the year before.
         """
-        charges, before = [(self.issued_us, self.points)], 1
-        uses = self.uses()
-        instants = {use.since_us for use in uses} | {use.until_us for use in uses} | {self.cancelled_us}
-        for us in sorted(us for us in instants if us is not None):
-            count = sum(use.since_us <= us and (use.until_us is None or us < use.until_us) for use in uses)
-            cancelled = self.cancelled_us is not None and self.cancelled_us <= us
-            after = max(count, 0 if cancelled else 1)
-            if after != before:
-                charges.append((us, (after - before) * self.points))
-                before = after
+        charges = {civil_year(self.issued_us): self.points}
+        changes = self._tallied().changes_by_year
+        cancelled_in = None if self.cancelled_us is None else civil_year(self.cancelled_us)
+        count, before = 0, 1
+        for year in sorted(changes.keys() | ({cancelled_in} if cancelled_in is not None else set())):
+            count += changes.get(year, 0)
+            after = max(count, 1 if cancelled_in is None or year < cancelled_in else 0)
+            charges[year] = charges.get(year, 0) + (after - before) * self.points
+            before = after
         return charges
 
     def due_points(self) -> int:
         """What its owner has to pay for it in all (rules 3.10)."""
-        return self.points * max(len(self.current_uses()), 1 if self.cancelled_us is None else 0)
+        return self.points * max(self._tallied().count, 1 if self.cancelled_us is None else 0)
 
     def usable_until_us(self, programme: Programme) -> int:
         """The first instant it can no longer be used: later than issued for if its use was completely returned."""
@@ -140,7 +169,7 @@ class Voucher:
 
     def state_at(self, at_us: int, programme: Programme) -> VoucherState:
         """Its state at an instant, by all that is known of it."""
-        if self.current_uses():
+        if self._tallied().count:
             return "redeemed"
         if self.cancelled_us is not None:
             return "cancelled"
@@ -151,27 +180,52 @@ class Voucher:
         acted = min((us for us in (at_us, known_us) if us is not None), default=None)
         if _later(self.issued_us, acted):
             return None
-        return replace(
+        then = replace(
             self,
             cancelled_us=None if self.cancelled_us is None or _later(self.cancelled_us, acted) else self.cancelled_us,
-            redemptions=[redemption for redemption in self.redemptions if not _later(redemption.redeemed_us, acted)],
-            namings=[
-                naming.known_by(at_us, known_us)
-                for naming in self.namings
-                if not (_later(naming.occurred_us, at_us) or _later(naming.received_us, known_us))
-            ],
+            redemptions={name: us for name, us in self.redemptions.items() if not _later(us, acted)},
+            namings={},
+            _tally=None,
         )
+        for naming in (naming for namings in self.namings.values() for naming in namings.values()):
+            if not (_later(naming.occurred_us, at_us) or _later(naming.received_us, known_us)):
+                then.add_naming(naming.known_by(at_us, known_us))
+        return then
+
+    def _tallied(self) -> _Tally:
+        if self._tally is None:
+            self._tally = _Tally()
+            for use in self.uses():
+                self._tally.add(use, 1)
+        return self._tally
+
+    def _count_anew(self, before: Use | None, purchase_id: str) -> None:
+        if self._tally is not None:
+            self._tally.add(before, -1)
+            self._tally.add(self.use_of(purchase_id), 1)
 
 
-def settle(voucher: Voucher, owner: Account, before: Sequence[tuple[int, int]], purchase_id: str | None) -> None:
-    """Post to the owner what changed by a use or a cancellation; `before` are the charges before it."""
-    owner.add_debits(by_year([*voucher.charges(), *((us, -points) for us, points in before)]))
+def settle(voucher: Voucher, owner: Account, charged_before: Mapping[int, int], purchase_id: str | None) -> None:
+    """Post to the owner what changed by a use or a cancellation; `charged_before` are the charges before it."""
+    charged = voucher.charges_by_year()
+    years = charged.keys() | charged_before.keys()
+    changes = {year: charged.get(year, 0) - charged_before.get(year, 0) for year in years}
+    owner.add_debits({year: points for year, points in changes.items() if points})
     points = voucher.due_points() - voucher.posted_points
     if points:
         voucher.posted_points += points
         voucher.changed = True
         owner.post("voucher", -points, purchase_id=purchase_id, cause_id=voucher.voucher_id)
     owner.correct_expiry()
+
+
+def debited_by_year(vouchers: Iterable[Voucher]) -> dict[int, int]:
+    """What some vouchers cost in all, by civil year, without zeros."""
+    sums: dict[int, int] = {}
+    for voucher in vouchers:
+        for year, points in voucher.charges_by_year().items():
+            sums[year] = sums.get(year, 0) + points
+    return {year: points for year, points in sums.items() if points}
 
 
 def valid_until_us(issued_us: int, valid_years: int) -> int:
@@ -189,10 +243,10 @@ def _extended_us(ended_us: int, terms: Terms) -> int:
     return midnight_us(civil_day(ended_us) + terms.extension_days + 1)
 
 
-def _all_ended_us(namings: Iterable[Naming]) -> int | None:
-    """When the last of them ended; None if one has not, or there is none."""
-    ended = [naming.ended_us for naming in namings]
-    return max((us for us in ended if us is not None), default=None) if None not in ended else None
+def _all_ended_us(namings: Collection[Naming]) -> int | None:
+    """When the last of them ended; None if one has not."""
+    ended = [us for naming in namings if (us := naming.ended_us) is not None]
+    return max(ended) if len(ended) == len(namings) else None
 
 
 def _later(us: int, than_us: int | None) -> bool:

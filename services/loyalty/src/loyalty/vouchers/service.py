@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from eventing.outbox import enqueue
-from programme.expiry import by_year
 from programme.instants import format_instant
 from programme.terms import Programme
 
@@ -25,7 +24,7 @@ from loyalty.points.account import Account
 from loyalty.points.store import Connection
 from loyalty.vouchers import store
 from loyalty.vouchers.codes import MalformedCode, VoucherKeys, normalised, voucher_id
-from loyalty.vouchers.domain import Redemption, Voucher, payable_cents, settle, valid_until_us
+from loyalty.vouchers.domain import Voucher, payable_cents, settle, valid_until_us
 
 
 class Issued(NamedTuple):
@@ -81,8 +80,12 @@ class Vouchers:
             posted_points=reward.points,
         )
         account.post_expiry(now_us)
-        account.add_debits(by_year(voucher.charges()))
+        charged = voucher.charges_by_year()
+        account.add_debits(charged)
         account.post("reward", -reward.points, cause_id=voucher.voucher_id)
+        for _, naming in await store.read_namings(conn, [voucher.voucher_id]):  # only after a restored backup
+            voucher.add_naming(naming)
+        settle(voucher, account, charged, None)
         await store.add_voucher(conn, voucher)
         until = format_instant(voucher.valid_until_us)
         await _save(
@@ -115,18 +118,20 @@ class Vouchers:
             raise VoucherNotFound("There is no voucher with this code.")
         account = await _locked_account(conn, owner)
         voucher = await self.check(conn, code)
-        for use in voucher.uses():
-            if use.purchase_id == purchase_id:
-                return Redeemed(voucher, use.since_us)
+        known_use = voucher.use_of(purchase_id)
+        if known_use is not None:
+            return Redeemed(voucher, known_use.since_us)
         self._refuse_unusable(voucher, cents_by_class, now_us)
         key = (account.account_no, purchase_id)
         known = (await accounts.read_positions(conn, [key])).get(key)
         if known is not None and known.purchase.vouchers:
             raise PurchaseHasVoucher(f"Purchase {purchase_id} was paid with another voucher.")
-        redemption = Redemption(purchase_id, now_us)
-        if not await store.add_redemption(conn, voucher.voucher_no, redemption):
+        if not await store.add_redemption(conn, voucher.voucher_no, purchase_id, now_us):
             raise PurchaseHasVoucher(f"Purchase {purchase_id} has redeemed another voucher.")
-        voucher.redemptions.append(redemption)
+        charged = voucher.charges_by_year()
+        voucher.add_redemption(purchase_id, now_us)
+        settle(voucher, account, charged, purchase_id)
+        await store.write_vouchers(conn, [voucher])
         await _save(
             conn,
             account,
@@ -149,7 +154,7 @@ class Vouchers:
         if voucher.cancelled_us is not None:
             return voucher
         _refuse_used(voucher)
-        charged = voucher.charges()
+        charged = voucher.charges_by_year()
         voucher.cancelled_us, voucher.changed = now_us, True
         account.post_expiry(now_us)
         settle(voucher, account, charged, None)

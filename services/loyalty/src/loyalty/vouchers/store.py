@@ -6,7 +6,7 @@ import asyncpg
 from programme.instants import from_datetime, to_datetime
 
 from loyalty.points.store import Connection
-from loyalty.vouchers.domain import CompleteReturn, Naming, Redemption, Voucher
+from loyalty.vouchers.domain import CompleteReturn, Naming, Voucher
 
 VOUCHER = """
     SELECT v.voucher_no, v.voucher_id, v.key_version, v.account_no, v.reward, v.value_cents, v.points, v.issued_at,
@@ -56,12 +56,16 @@ async def _with_uses(conn: Connection, rows: Sequence[asyncpg.Record]) -> dict[s
         list(by_number),
     )
     for row in redemptions:
-        redemption = Redemption(row["purchase_id"], from_datetime(row["redeemed_at"]))
-        by_number[row["voucher_no"]].redemptions.append(redemption)
-    for row in await conn.fetch(NAMINGS, list(found)):
-        for voucher_id in found.keys() & set(row["vouchers"]):
-            found[voucher_id].namings.append(_naming_of(row))
+        by_number[row["voucher_no"]].add_redemption(row["purchase_id"], from_datetime(row["redeemed_at"]))
+    for voucher_id, naming in await read_namings(conn, found.keys()):
+        found[voucher_id].add_naming(naming)
     return found
+
+
+async def read_namings(conn: Connection, voucher_ids: Collection[str]) -> list[tuple[str, Naming]]:
+    """The purchases that name some vouchers, also one that there is not, with the voucher_id."""
+    rows = await conn.fetch(NAMINGS, list(voucher_ids))
+    return [(voucher_id, _naming_of(row)) for row in rows for voucher_id in set(row["vouchers"]) & set(voucher_ids)]
 
 
 NAMINGS = """
@@ -150,7 +154,7 @@ async def find_owner(conn: Connection, voucher_id: str) -> str | None:
     return owner
 
 
-async def add_redemption(conn: Connection, voucher_no: int, redemption: Redemption) -> bool:
+async def add_redemption(conn: Connection, voucher_no: int, purchase_id: str, redeemed_us: int) -> bool:
     """Record a redemption; False if the purchase has redeemed another voucher meanwhile."""
     status = await conn.execute(
         """
@@ -158,7 +162,7 @@ async def add_redemption(conn: Connection, voucher_no: int, redemption: Redempti
         ON CONFLICT (purchase_id) DO NOTHING
         """,
         voucher_no,
-        redemption.purchase_id,
-        to_datetime(redemption.redeemed_us),
+        purchase_id,
+        to_datetime(redeemed_us),
     )
     return status == "INSERT 0 1"
