@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Sequence
 
 import asyncpg
-from aiokafka import AIOKafkaProducer
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from eventing import dead_letters, progress
 from eventing.failures import Invalid
 from eventing.kafka import KafkaConfig, open_producer
@@ -15,7 +13,7 @@ from eventing.testing import wait_until
 from eventing.transaction import Transaction
 from prometheus_client import REGISTRY
 from receiver import decode_number, store, subscription_for
-from stage import MakeTopic, Topic, assert_exactly, numbers, running, until_stored
+from stage import MakeTopic, Topic, assert_exactly, numbers, publish_unreadable, running, until_stored
 
 
 async def test_a_rebalance_in_mid_batch_repeats_nothing(
@@ -237,7 +235,7 @@ async def test_a_record_the_client_cannot_read_pauses_only_its_partition(
 ) -> None:
     topic = await make_topic(partitions=2)
     await topic.publish([_in(topic, 0, 1)])
-    await _publish_unreadable(topic, partition=0)
+    await publish_unreadable(topic, partition=0)
     await topic.publish(_in(topic, 1, number) for number in range(2, 102))
     async with running(kafka, database_url, subscription_for(topic.name), batch_size=10):
         await until_stored(conn, 100)
@@ -255,18 +253,3 @@ async def test_a_record_the_client_cannot_read_pauses_only_its_partition(
 def _in(topic: Topic, partition: int, number: int) -> Record:
     """Without a key, so it goes to that partition."""
     return Record(topic.name, partition, 0, 0, None, b"%d" % number, topic.number(number).headers)
-
-
-async def _publish_unreadable(topic: Topic, *, partition: int) -> None:
-    """A header name that is no UTF-8, as a producer in C may write it; aiokafka's own refuses to."""
-
-    class Latin1(str):
-        def encode(self, *_: object) -> bytes:
-            return b"\xff\xfe"
-
-    async with AIOKafkaProducer(**topic.kafka.client_options("test"), acks="all") as producer:
-        batch = producer.create_batch()
-        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, -1, 1_000)
-        batch.append(timestamp=0, key=b"k0", value=b"1", headers=[(Latin1("name"), b"")])
-        batch.close()
-        await (await producer.send_batch(batch, topic.name, partition=partition))

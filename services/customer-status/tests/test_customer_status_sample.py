@@ -48,7 +48,11 @@ async def sampler(database: ServiceDatabase, programme: Programme) -> AsyncItera
 
 
 async def test_a_damaged_row_raises_the_metric(
-    sampler: asyncio.Task[None], conn: asyncpg.Connection, feed: Any, capfd: pytest.CaptureFixture[str]
+    sampler: asyncio.Task[None],
+    conn: asyncpg.Connection,
+    feed: Any,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     await feed(*(feed.purchase(f"M{n}", f"p{n}", DAY.format(1), 100_000) for n in range(50)))
     before = faults()
@@ -62,7 +66,7 @@ async def test_a_damaged_row_raises_the_metric(
 
     await wait_until(found)
     assert (REGISTRY.get_sample_value("eventing_verify_last_run_timestamp_seconds") or 0) > 1.7e9
-    assert "M49" in capfd.readouterr().out
+    assert "M49" in caplog.text + "".join(capfd.readouterr())  # whether or not a test before has configured the logs
 
 
 async def test_an_empty_database_has_no_faults(

@@ -103,6 +103,7 @@ def postgres(
         "dynamic_shared_memory_type": "mmap",  # files in pgdata: nothing is left in /dev/shm after a kill
         "shared_buffers": shared_buffers,
         "max_wal_size": max_wal_size,
+        "wal_compression": "on",
         "max_connections": "200",
         "fsync": "on" if fsync else "off",
         "full_page_writes": "on" if fsync else "off",

@@ -7,7 +7,8 @@ exactly those offsets. Repairing holds the progress rows for a moment at a time,
 known offsets.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,7 @@ from eventing import progress
 from eventing.commands import Refused
 from eventing.database import Connection, allow_long_statements, close, connect
 from eventing.kafka import KafkaConfig
+from eventing.log_ends import read_end_offsets
 from eventing.publishing import key_hash
 from eventing.rebuild_log import LogReader, Tell
 from eventing.rebuild_replay import BATCH, Lane, Replay
@@ -88,7 +90,7 @@ class Rebuild:
 
     async def _run(self, lanes: Sequence[Lane], live: asyncpg.Connection) -> None:
         by_topic = {subscription.topic: subscription for subscription in self.subscriptions}
-        counts = await lanes[0].log.partition_counts(by_topic)
+        counts = await self._partition_counts(by_topic)
         every = [Partition(topic, number) for topic in by_topic for number in range(counts[topic])]
 
         def replay(partitions: Sequence[Partition], only: frozenset[bytes] | None = None) -> Replay:
@@ -105,6 +107,12 @@ class Rebuild:
         if self._misplaced:
             misplaced = frozenset(self._misplaced)
             await self._round(replay(every, misplaced), lambda key: key.encode() in misplaced, live, scan=None)
+
+    async def _partition_counts(self, topics: Collection[str]) -> dict[str, int]:
+        found = Counter(partition.topic for partition in await read_end_offsets(self.kafka, topics))
+        if missing := [topic for topic in topics if not found[topic]]:
+            raise Refused(f"no such topics: {', '.join(missing)}")
+        return {topic: found[topic] for topic in topics}
 
     async def _round(
         self, replay: Replay, compares: Callable[[str], bool], live: asyncpg.Connection, scan: Replay | None
@@ -125,8 +133,8 @@ class Rebuild:
         unexplained = rows_nobody_sent(found)
         if not self.even_if_events_were_lost and unexplained > _MOST_UNEXPLAINED * (replay.events + unexplained):
             raise Refused(
-                f"{unexplained:,} rows that nobody sent, beside {replay.events:,} events: the log has lost events,"
-                " and nothing was repaired. If it is right all the same: --even-if-the-log-lost-events"
+                f"{unexplained:,} rows that nobody sent, beside {replay.events:,} events: the log has lost events."
+                " None of them was repaired. If it is right all the same: --even-if-the-log-lost-events"
             )
 
     async def _chase(self, replay: Replay, live: asyncpg.Connection) -> None:

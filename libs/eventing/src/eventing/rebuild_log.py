@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -49,17 +49,6 @@ class LogReader:
     async def __aexit__(self, *_: object) -> None:
         await stop_client(self._client)
 
-    async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
-        """How many partitions the topics have. Raises Refused for one that does not exist."""
-        counts = {}
-        for topic in topics:
-            await self._client._client.add_topic(topic)
-            numbers = self._client.partitions_for_topic(topic)
-            if not numbers:
-                raise Refused(f"the topic {topic} does not exist")
-            counts[topic] = len(numbers)
-        return counts
-
     async def begins_at(self, partition: Partition) -> int:
         """The first offset the log still has."""
         tp = TopicPartition(*partition)
@@ -80,29 +69,32 @@ class LogReader:
         tp = TopicPartition(*partition)
         self._client.assign([tp])
         self._client.seek(tp, start)
-        position, heard = start, time.monotonic()
+        position, heard, at_once = start, time.monotonic(), most
         while position < end:
             try:
-                fetched = await self._client.getmany(tp, timeout_ms=1000, max_records=most)
+                fetched = await self._client.getmany(tp, timeout_ms=1000, max_records=at_once)
             except OffsetOutOfRangeError:
-                raise Refused(f"{partition.topic}[{partition.number}]: the log has no offset {position}") from None
+                raise Refused(f"{_where(partition)}: the log has no offset {position}") from None
             except _UNREADABLE as error:
-                position = await self._pass_over(tp, error)
+                # Those before it were lost with the error: again, fewer at once, until it is the next one.
+                if at_once == 1:
+                    self._warn(f"{_where(partition)}: no record can be read at offset {position}: {error!r}")
+                    position += 1
+                at_once = max(1, at_once // 2)
+                self._client.seek(tp, position)
                 continue
+            at_once = min(most, at_once * 2)
             if records := [_record(tp, r) for r in fetched.get(tp, ()) if r.offset < end]:
                 yield records
             at: int = await self._client.position(tp)  # beyond what compaction and aborted transactions left out
             if at > position:
                 position, heard = at, time.monotonic()
             elif time.monotonic() - heard > _SILENCE_S:
-                raise TimeoutError(f"{partition.topic}[{partition.number}] brings nothing after offset {position}")
+                raise TimeoutError(f"{_where(partition)} brings nothing after offset {position}")
 
-    async def _pass_over(self, tp: TopicPartition, error: Exception) -> int:
-        """The client parses a producer's batch from its start, so this goes on until the batch is passed."""
-        at: int = await self._client.position(tp)
-        self._warn(f"{tp.topic}[{tp.partition}]: no record can be read at offset {at}, passed over: {error!r}")
-        self._client.seek(tp, at + 1)
-        return at + 1
+
+def _where(partition: Partition) -> str:
+    return f"{partition.topic}[{partition.number}]"
 
 
 def _record(tp: TopicPartition, r: Any) -> Record:

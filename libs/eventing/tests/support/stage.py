@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from eventing.backoff import Backoff
 from eventing.batches import Poster
 from eventing.database import Session
@@ -162,3 +163,18 @@ async def read_all(topic: Topic) -> list[Record]:
             records += [Record(r.topic, r.partition, r.offset, 0, r.key, r.value, r.headers) for r in fetched]
     await stop_client(client)
     return records
+
+
+async def publish_unreadable(topic: Topic, *, partition: int) -> None:
+    """A header name that is no UTF-8, as a producer in C may write it; aiokafka's own refuses to."""
+
+    class Latin1(str):
+        def encode(self, *_: object) -> bytes:
+            return b"\xff\xfe"
+
+    async with AIOKafkaProducer(**topic.kafka.client_options("test"), acks="all") as producer:
+        batch = producer.create_batch()
+        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, -1, 1_000)
+        batch.append(timestamp=0, key=b"k0", value=b"1", headers=[(Latin1("name"), b"")])
+        batch.close()
+        await (await producer.send_batch(batch, topic.name, partition=partition))
