@@ -6,7 +6,7 @@ RUN = "$(UV)" run --no-sync
 CODE = apps contracts libs scripts services tests
 STATIC_TESTS = contracts/tests tests/checks tests/test_budgets.py
 
-.PHONY: help setup demo dev test check fmt pins upgrade
+.PHONY: help setup demo dev test check bench fmt pins upgrade
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ check: setup ## what needs no server: format, lint, types, imports, contracts, b
 	$(RUN) mypy $(CODE)
 	$(RUN) lint-imports
 	$(RUN) pytest $(STATIC_TESTS)
+
+bench: setup ## measure speed and write docs/benchmarks.md (ARGS="--help" tells of the options)
+	@$(RUN) python -m tests.benchmarks $(ARGS)
 
 fmt: setup ## change files: format, and mend what the linter can
 	$(RUN) ruff check --fix $(CODE)
