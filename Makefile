@@ -21,7 +21,7 @@ dev: setup ## run the whole system on fixed local ports until Ctrl-C
 	@$(RUN) kundenclub dev
 
 test: check ## everything CI runs
-	$(RUN) pytest $(STATIC_TESTS:%=--ignore=%)
+	$(RUN) pytest -n 2 --dist loadfile $(STATIC_TESTS:%=--ignore=%)
 
 check: setup ## what needs no server: format, lint, types, imports, contracts, budgets
 	$(RUN) ruff check $(CODE)

@@ -200,6 +200,23 @@ async def test_republish_gives_loyalty_back_what_it_lost(system: Any) -> None:
     assert system.state("loyalty", prefix=m) == before
 
 
+async def test_republish_as_newer_is_taken_where_versions_began_again(system: Any) -> None:
+    """As after an older backup of customer-status was brought back: loyalty has versions it no longer knows of."""
+    m = "republish-newer-"
+    system.publish(shopping(m))
+    system.settle()
+    ahead = f"UPDATE account SET timeline_generation = 7 WHERE member_id = '{m}0'"
+    await execute(system.environment["LOYALTY_MIGRATIONS_DATABASE_URL"], [ahead])
+    events = [bought(f"{m}0", f"{m}0-p4", "2026-04-01", 300_000), bought(f"{m}0", f"{m}0-p5", "2026-04-02", 10_000)]
+    system.publish(events)
+    wait_until_handled(system)
+    digest = system.state("customer-status", prefix=m)[f"{m}0"]["digest"]
+    assert system.state("loyalty", prefix=m)[f"{m}0"]["digest"] != digest
+    assert system.run("customer-status", "republish", "--as-newer", "--member", f"{m}0").returncode == 0
+    system.settle()
+    assert system.state("loyalty", prefix=m)[f"{m}0"]["digest"] == digest
+
+
 async def entries_of(system: Any) -> int:
     conn = await asyncpg.connect(system.environment["LOYALTY_DATABASE_URL"])
     try:
@@ -249,6 +266,10 @@ LOYALTY_DAMAGE = [
     ),
     ("UPDATE account SET last_purchase_at = NULL WHERE member_id = '{m}3'", "{m}3: wrong last purchase"),
     ("UPDATE account SET points_by_year = '{{}}' WHERE member_id = '{m}3'", "{m}3: wrong points by year"),
+    (
+        "UPDATE account SET expiry_year = 2099 WHERE member_id = '{m}5'",
+        "{m}5: expiry posted up to a year to come: 2099",
+    ),
     (
         # An entry that should never have been: nothing but another one takes it back.
         "INSERT INTO ledger_entry (account_no, entry_no, kind, points, purchase_id) SELECT account_no,"

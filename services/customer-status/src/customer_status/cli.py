@@ -109,12 +109,15 @@ def verify_database() -> None:
 @app.command("republish")
 def republish_timelines(
     member: Annotated[str | None, typer.Option(help="Only this member's.", metavar="MEMBER_ID")] = None,
+    as_newer: Annotated[
+        bool, typer.Option("--as-newer", help="Above every version before: an older backup was brought back.")
+    ] = False,
 ) -> None:
     """Publish every timeline again, as it is now; harmless to whoever has it."""
 
     async def work() -> int:
         async with opened(_open_database) as conn:
-            return await republish(conn, member, _tell)
+            return await republish(conn, member, _tell, as_newer=as_newer)
 
     typer.echo(f"{run(work()):,} timelines republished")
 

@@ -13,6 +13,7 @@ from customer_status.audit.store import History, histories_of
 from customer_status.events import timeline_changed
 from customer_status.rebuild import store
 from customer_status.rebuild.differences import differences, is_stale
+from customer_status.rebuild.generations import newer
 from customer_status.tiers.store import insert_purchases, insert_returns, lock_members
 
 
@@ -39,7 +40,7 @@ class MemberSides:
     async def repair(self, live: Connection, copies: Connection, keys: Sequence[str]) -> None:
         """Put the rows of the copies in the place of those that differ; publish timelines that were wrong.
 
-        Those get the next `generation`, so that consumers take them whatever version they have. Members whom only the
+        Those get a newer `generation`, so that consumers take them whatever version they have. Members whom only the
         log knows stay as they are.
         """
         known = list(await histories_of(live, keys))
@@ -74,7 +75,7 @@ async def _replace(live: Connection, kept: History, due: History | None) -> None
 
 
 async def _publish_anew(transaction: Transaction, kept: History, due: History | None) -> None:
-    timeline, generation = timeline_of(due.levels if due else new_state()), kept.generation + 1
+    timeline, generation = timeline_of(due.levels if due else new_state()), newer(kept.generation)
     await store.replace_timeline(transaction.conn, kept.account_no, generation, timeline)
     change = TimelineChanged(kept.member_id or "", generation, due.events if due else 0, timeline)
     transaction.publish(timeline_changed(kept.account_no, change))

@@ -22,10 +22,12 @@ async def published_after(conn: asyncpg.Connection, member_id: str, limit: int) 
     return [row["member_id"] for row in rows]
 
 
-async def has_published(conn: asyncpg.Connection, member_id: str) -> bool:
-    """Whether a timeline of this member was ever published."""
+async def is_known(conn: asyncpg.Connection, member_id: str, *, published: bool) -> bool:
+    """Whether there is such a member, if `published` one of whom a timeline was ever published."""
     found: bool = await conn.fetchval(
-        "SELECT EXISTS (SELECT FROM member WHERE member_id = $1 AND timeline IS NOT NULL)", member_id
+        "SELECT EXISTS (SELECT FROM member WHERE member_id = $1 AND (timeline IS NOT NULL OR NOT $2))",
+        member_id,
+        published,
     )
     return found
 

@@ -13,6 +13,8 @@ from loyalty.vouchers.domain import debited_by_year
 
 ONLY_IN_THE_LOG = "known to the log only: erased, or its row is lost"
 TIMELINE_IS_GONE = "timeline no longer on its topic, run `customer-status republish` first"
+VOUCHER_IS_GONE = "entries of a voucher there is not: bring its row back"
+NOT_REPAIRED = frozenset({TIMELINE_IS_GONE, VOUCHER_IS_GONE})
 
 
 class Posted(NamedTuple):
@@ -105,9 +107,14 @@ def _sums(sides: Sides, live: AccountHistory) -> Iterator[Found]:
         if points != (voucher.due_points(),) * 2:
             says = f"{voucher.voucher_id} {points[0]}, by its entries {points[1]}, due {voucher.due_points()}"
             yield "wrong points of a voucher", says
+    for voucher_id in sorted(posted.by_voucher.keys() - {voucher.voucher_id for voucher in live.vouchers}):
+        if posted.by_voucher[voucher_id]:
+            yield VOUCHER_IS_GONE, f"{voucher_id} {posted.by_voucher[voucher_id]} points"
     earned, debited = points_by_year(sides)
     if (earned, debited) != account.points_by_year():
         yield "wrong points by year", ""
+    if sides.right is not None and account.expiry_year > sides.right.account.expiry_year:
+        yield "expiry posted up to a year to come", str(account.expiry_year)
     due = expired_by(earned, debited, account.expiry_year)
     if (account.expired_points, posted.expired) != (due, due):
         yield "wrong expiry", f"{account.expired_points}, by its entries {posted.expired}, due {due}"

@@ -19,7 +19,7 @@ from loyalty.points.store import (
     write_timelines,
 )
 from loyalty.rebuild import store
-from loyalty.rebuild.differences import TIMELINE_IS_GONE, Sides, differences, points_by_year, posted_of
+from loyalty.rebuild.differences import NOT_REPAIRED, Sides, differences, points_by_year, posted_of
 from loyalty.vouchers.domain import settle
 from loyalty.vouchers.store import owners_of, read_vouchers, write_vouchers
 
@@ -46,8 +46,8 @@ class AccountSides:
     async def repair(self, live: Connection, copies: Connection, keys: Sequence[str]) -> None:
         """Put the positions and returns of the copies in the place of those that differ, and post `due - posted`.
 
-        Members whom only the log knows, or whose timeline is gone, stay as they are. Vouchers follow the purchases that
-        name them, so their owners are locked and settled too.
+        Members whom only the log knows, or of whom a timeline or a voucher is gone, stay as they are. Vouchers follow
+        the purchases that name them, so their owners are locked and settled too.
         """
         known = [history.account.member_id or "" for history in await histories_of(live, keys)]
         if not known:
@@ -87,14 +87,14 @@ async def _sides(live: Connection, copies: Connection, keys: Sequence[str]) -> d
     found = {}
     for key in keys:
         history = kept.get(key)
-        posted = posted_of(sums[history.account.account_no] if history else [], by_voucher)
-        found[key] = Sides(history, posted, right.get(key))
+        number = history.account.account_no if history else 0
+        found[key] = Sides(history, posted_of(sums.get(number, []), by_voucher.get(number, {})), right.get(key))
     return found
 
 
 def _is_repairable(sides: Sides) -> bool:
     causes = [cause for cause, _ in differences(sides)]
-    return bool(causes) and TIMELINE_IS_GONE not in causes
+    return bool(causes) and not NOT_REPAIRED.intersection(causes)
 
 
 async def _replace_rows(live: Connection, sides: Sides) -> None:
@@ -120,6 +120,7 @@ def _post_differences(sides: Sides) -> Account:
     posted, due = sides.posted, sides.due
     account.balance_points, account.last_entry_no = posted.balance, posted.last_entry_no
     account.expired_points, account.changed = posted.expired, True
+    account.expiry_year = min(account.expiry_year, right.expiry_year) or account.expiry_year
     for purchase_id in sorted(posted.by_purchase.keys() | due.keys()):
         points = due.get(purchase_id, 0) - posted.by_purchase.get(purchase_id, 0)
         account.post("rebuild", points, purchase_id=purchase_id, cause_id="rebuild")

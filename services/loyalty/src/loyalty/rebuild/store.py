@@ -34,7 +34,7 @@ async def fingerprints(conn: Connection, member_ids: Collection[str]) -> dict[st
         """
         SELECT member_id,
             hashtextextended(ROW (waiting_returns, last_purchase_at, timeline, timeline_generation, timeline_events,
-                                  balance_points, expired_points, points_by_year)::text, 0) AS account,
+                                  balance_points, expired_points, expiry_year, points_by_year)::text, 0) AS account,
             (SELECT bit_xor(hashtextextended(ROW (purchase_id, occurred_at, received_at, cents_by_class, vouchers,
                  eligible_cents, returned_cents, returned_completely, bonus_percent, posted_points)::text, 0))
              FROM purchase_position p WHERE p.account_no = a.account_no) AS positions,
@@ -60,17 +60,20 @@ async def fingerprints(conn: Connection, member_ids: Collection[str]) -> dict[st
     return {row["member_id"]: Fingerprint(*list(row.values())[1:]) for row in rows}
 
 
-async def points_of_vouchers(conn: Connection, account_nos: Collection[int]) -> dict[str, int]:
-    """What was debited for each voucher of these accounts, by the ledger."""
+async def points_of_vouchers(conn: Connection, account_nos: Collection[int]) -> dict[int, dict[str, int]]:
+    """What was debited to each of these accounts for each voucher, by the ledger."""
     rows = await conn.fetch(
         """
-        SELECT cause_id, -sum(points)::bigint AS points FROM ledger_entry
+        SELECT account_no, cause_id, -sum(points)::bigint AS points FROM ledger_entry
         WHERE account_no = ANY($1) AND (kind IN ('reward', 'voucher') OR (kind = 'rebuild' AND purchase_id IS NULL))
-        GROUP BY 1
+        GROUP BY 1, 2
         """,
         list(account_nos),
     )
-    return {row["cause_id"]: row["points"] for row in rows}
+    found: dict[int, dict[str, int]] = {account_no: {} for account_no in account_nos}
+    for row in rows:
+        found[row["account_no"]][row["cause_id"]] = row["points"]
+    return found
 
 
 async def delete_rows(conn: Connection, account_no: int) -> None:
