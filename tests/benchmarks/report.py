@@ -18,7 +18,8 @@ METHOD = """\
 - All processes are the real ones, on the embedded servers (fsync on, shared_buffers 512 MB, max_wal_size 4 GB), broker,
   databases and benchmark sharing the cores. Absolute figures move from run to run; ratios within a run count.
 - A round measures everything once, one after the other; figures are medians over the rounds, in brackets the range.
-  Ratios are taken within each round. Only (g) comes after the rounds, as it adds events to the log.
+  Ratios are taken within each round. What customer-status takes part in has rounds of its own after these, as it adds
+  timelines to the log, and (g) comes last, as it adds purchases: their ratios are to (a) of the same number.
 - Before each run the database is put back to one state: an account and a purchase for every member, a timeline for
   every fifth, left by the real workers. Then CHECKPOINT.
 - The topic is loaded beforehand. Workers start, join and fetch while the benchmark holds the locks of the progress

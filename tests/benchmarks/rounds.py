@@ -40,7 +40,9 @@ class Rounds:
     samples: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     async def run(self) -> None:
-        """All rounds; the latencies after them, because they add events to the log."""
+        """All rounds: first those in which loyalty works alone, then those with customer-status, because it adds
+        timelines to the log; the latencies last, because they add purchases.
+        """
         with_rebuild = "h" in self.plan.only and await is_there(self.servers)
         for number in range(self.plan.repetitions):
             self.say(f"round {number + 1} of {self.plan.repetitions}")
@@ -49,14 +51,16 @@ class Rounds:
             if "d" in self.plan.only:
                 await self.servers.reset("loyalty", KEPT["loyalty"])
                 self._keep("d", await single_rate(self.servers, self.plan.members, self.plan.pgbench_seconds))
+            if "e" in self.plan.only:
+                await self.servers.reset("loyalty", GROWN)
+                self._keep("e", (await self._loyalty(2)).rate)
+        for number in range(self.plan.repetitions):
+            self.say(f"round {number + 1} of {self.plan.repetitions} with customer-status")
             if "both" in self.plan.only:
                 await self._both()
             if "b" in self.plan.only:
                 await self.servers.reset("customer-status", KEPT["customer-status"])
                 self._keep("b", (await drain(self.servers, {"customer-status": 2}))["customer-status"].rate)
-            if "e" in self.plan.only:
-                await self.servers.reset("loyalty", GROWN)
-                self._keep("e", (await self._loyalty(2)).rate)
         if "g" in self.plan.only:
             await self._latencies()
 
