@@ -15,9 +15,9 @@ import typer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from devstack import DevstackError
 from eventing.cli import topics_app
+from eventing.commands import parsed
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
-from programme.calendar import civil_day
-from programme.instants import parse_instant
+from programme.calendar import parse_civil_instant
 from programme.terms import ProgrammeError, load_programme
 from rich.console import Console
 
@@ -121,7 +121,7 @@ def simulate(
         raise typer.BadParameter("goes with --programme; states are JSON anyway", param_hint="--json")
     if programme is not None and service is not None:
         raise typer.BadParameter("--programme compares what both services know", param_hint="--service")
-    at_us = None if at is None else _instant(at)
+    at_us = parsed(at, "--at", parse_civil_instant)
     with _explained():
         contracts = load_settings(ContractsSettings).dir
         readable = run(file, contracts, at_us, service or "loyalty", programme, as_json)
@@ -144,15 +144,6 @@ def verify(
         typer.echo(line)
     if not all(report.is_clean for report in reports):
         raise typer.Exit(1)
-
-
-def _instant(text: str) -> int:
-    try:
-        at_us = parse_instant(text)
-        civil_day(at_us)  # the calendar ends where events do
-        return at_us
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--at") from None
 
 
 @contextmanager

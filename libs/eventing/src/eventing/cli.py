@@ -1,4 +1,4 @@
-"""The operators' commands every service mounts: `dead-letters`, `partitions`, and `topics`."""
+"""The operators' commands every service mounts: `dead-letters`, `partitions`, `rebuild`, and `topics`."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final, TypeVar
@@ -7,10 +7,12 @@ import asyncpg
 import typer
 
 from eventing import dead_letters, progress
-from eventing.commands import OpenDatabase, Refused, opened, refused, run
+from eventing.batch_loop import run_batches
+from eventing.commands import OpenDatabase, Refused, explained, opened, refused, run
 from eventing.dead_letters import DeadLetter
 from eventing.kafka import KafkaConfig, open_producer
 from eventing.publishing import publish
+from eventing.rebuild_report import RebuildReport
 from eventing.records import Partition
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
 from eventing.topics import apply_topics, load_topics
@@ -18,6 +20,8 @@ from eventing.topics import apply_topics, load_topics
 Ids = Annotated[list[int] | None, typer.Argument(metavar="ID...", help="Numbers of dead letters.")]
 Reason = Annotated[str | None, typer.Option(help="All open ones with this reason instead of single numbers.")]
 R = TypeVar("R")
+Rebuilding = Callable[[bool, bool, Callable[[str], None]], Coroutine[Any, Any, RebuildReport]]
+"""Of whether to apply, whether to do so although the log lost events, and where to tell how it goes on."""
 
 _MOST: Final = 1000
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
@@ -95,6 +99,38 @@ def partitions_app(open_database: OpenDatabase) -> typer.Typer:
         typer.echo(f"{topic}[{partition}] goes on at offset {to}")
 
     return app
+
+
+def add_rebuild(app: typer.Typer, service: str, rebuild: Rebuilding) -> None:
+    """Adds `rebuild` to the commands of `service`."""
+
+    @app.command("rebuild")
+    def rebuild_from_the_log(
+        apply: Annotated[bool, typer.Option("--apply", help="Repair what differs, and publish what changes.")] = False,
+        even_if_events_were_lost: Annotated[
+            bool,
+            typer.Option(
+                "--even-if-the-log-lost-events",
+                help="Repair although many rows are of events that are not in the log.",
+            ),
+        ] = False,
+    ) -> None:
+        """Compute all rows anew from the beginning of the log, beside the live ones, and show how those differ.
+
+        The service may run. Exit status 1 if something differs, with --apply if something still does.
+        """
+        work = rebuild(apply, even_if_events_were_lost, tell)
+        with explained():
+            report = run_batches(work)
+        for line in report.lines(f"{service} rebuild"):
+            typer.echo(line)
+        if not report.is_right:
+            raise typer.Exit(1)
+
+
+def tell(line: str) -> None:
+    """Say something beside the command's result: on standard error."""
+    typer.echo(line, err=True)
 
 
 topics_app: typer.Typer = typer.Typer(no_args_is_help=True, help="Topics as their contracts say.")

@@ -10,8 +10,6 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import typer
 from aiokafka.errors import KafkaError
-from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
 
 from eventing.database import close
 from eventing.logs import configure_logging
@@ -28,8 +26,6 @@ _MENDABLE: Final = (
     KafkaError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    SQLAlchemyError,
-    CommandError,
 )
 
 
@@ -68,6 +64,14 @@ def run(work: Coroutine[Any, Any, R]) -> R:
     """The result of `work`, or an explanation."""
     with explained():
         return asyncio.run(work)
+
+
+def parsed(text: str | None, option: str, parse: Callable[[str], R]) -> R | None:
+    """What `parse` makes of an option's text; its ValueError says what is wrong with the option."""
+    try:
+        return None if text is None else parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 @asynccontextmanager

@@ -8,25 +8,12 @@ from datetime import date
 from typing import Any
 
 import msgspec
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
 
 from eventing.commands import Refused
 from eventing.database import Connection
 from eventing.failures import WorkerStopped
 
 Documents = Mapping[date, Mapping[str, Any]]
-
-
-def dated_documents_table(metadata: sa.MetaData, name: str) -> None:
-    """Defines such a table in `metadata`, for migrations to be compared with."""
-    sa.Table(
-        name,
-        metadata,
-        sa.Column("valid_from", sa.Date, primary_key=True),
-        sa.Column("content", JSONB, nullable=False),
-        sa.Column("first_used_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
-    )
 
 
 async def adopt(conn: Connection, table: str, keep: Callable[[Documents], Documents]) -> None:

@@ -12,10 +12,16 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import command, context, op
 from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 LOCK_TIMEOUT: Final = "5s"
+
+
+class MigrationFailed(Exception):
+    """A migration did not run; the message is one line of what the database or Alembic says."""
 
 
 def scripts_of(module_file: str) -> Path:
@@ -34,8 +40,11 @@ def alembic_config(scripts: Path, owner_url: str, app_url: str) -> Config:
 
 
 def upgrade(scripts: Path, owner_url: str, app_url: str) -> None:
-    """Run the migrations that are missing. Raises OSError, or an asyncpg, SQLAlchemy or Alembic error."""
-    command.upgrade(alembic_config(scripts, owner_url, app_url), "head")
+    """Run the migrations that are missing. Raises MigrationFailed, OSError or an asyncpg error."""
+    try:
+        command.upgrade(alembic_config(scripts, owner_url, app_url), "head")
+    except (SQLAlchemyError, CommandError) as error:
+        raise MigrationFailed(f"{type(error).__name__}: {error}".splitlines()[0]) from error
 
 
 def app_role() -> str:

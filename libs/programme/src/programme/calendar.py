@@ -7,7 +7,10 @@ for the boundaries that follow from them.
 
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
+
+from programme.instants import parse_instant
 
 FIRST_YEAR = 1999
 LAST_YEAR = 2105
@@ -22,12 +25,21 @@ _LAST_DAY = date(LAST_YEAR, 12, 31).toordinal() - _EPOCH_ORDINAL
 
 
 def _midnights() -> Iterator[int]:
-    midnight = datetime(FIRST_YEAR, 1, 1, tzinfo=_BERLIN)
-    for day in range(_FIRST_DAY, _LAST_DAY + 1):
-        offset = midnight.utcoffset()
-        assert offset is not None
-        yield day * _DAY_US - offset // _MICROSECOND
-        midnight += timedelta(days=1)
+    """Asks the time zone for single days only in months that end with another offset than they began with."""
+    months = [(year, month) for year in range(FIRST_YEAR, LAST_YEAR + 1) for month in range(1, 13)]
+    for (year, month), following in pairwise([*months, (LAST_YEAR + 1, 1)]):
+        days = range(day_of(date(year, month, 1)), day_of(date(*following, 1)))
+        offset_us, next_offset_us = _offset_us(date(year, month, 1)), _offset_us(date(*following, 1))
+        if offset_us == next_offset_us:
+            yield from (day * _DAY_US - offset_us for day in days)
+        else:
+            yield from (day * _DAY_US - _offset_us(date_of(day)) for day in days)
+
+
+def _offset_us(day: date) -> int:
+    offset = datetime(day.year, day.month, day.day, tzinfo=_BERLIN).utcoffset()
+    assert offset is not None
+    return offset // _MICROSECOND
 
 
 def _anniversaries() -> Iterator[int]:
@@ -62,6 +74,13 @@ def civil_day(us: int) -> int:
         raise ValueError(f"instant outside the years {FIRST_YEAR} to {LAST_YEAR}")
     # In summer a date begins an hour earlier than Central European Time says.
     return day + (us >= _MIDNIGHT_US[day - _FIRST_DAY + 1])
+
+
+def parse_civil_instant(text: str) -> int:
+    """`parse_instant`, within the years that have civil days. Raises ValueError."""
+    us = parse_instant(text)
+    civil_day(us)
+    return us
 
 
 def midnight_us(day: int) -> int:

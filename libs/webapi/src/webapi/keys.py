@@ -14,15 +14,16 @@ import string
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, TypeVar
 
 import asyncpg
-import sqlalchemy as sa
 import typer
-from sqlalchemy.dialects.postgresql import BYTEA
 
-from webapi.auth import Caller
-from webapi.database import Connection, Database
+if TYPE_CHECKING:  # commands import this module, and shall not wait for FastAPI and SQLAlchemy
+    import sqlalchemy as sa
+
+    from webapi.auth import Caller
+    from webapi.database import Connection, Database
 
 CACHE_SECONDS = 3.0
 CACHED_KEYS = 1_000
@@ -36,8 +37,11 @@ NO_HASH = bytes(32)
 Result = TypeVar("Result")
 
 
-def api_key_table(metadata: sa.MetaData) -> sa.Table:
+def api_key_table(metadata: "sa.MetaData") -> "sa.Table":
     """The keys; a service's migrations create the table and grant SELECT, INSERT, UPDATE."""
+    import sqlalchemy as sa
+    from sqlalchemy.dialects.postgresql import BYTEA
+
     return sa.Table(
         "api_key",
         metadata,
@@ -86,7 +90,7 @@ def hash_secret(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-async def create(connection: Connection, key: KeyText, name: str, scopes: frozenset[str]) -> None:
+async def create(connection: "Connection", key: KeyText, name: str, scopes: frozenset[str]) -> None:
     """Store `key`; the same key again takes on the new name and scopes. Raises KeyRefused."""
     if not NAME.fullmatch(name):
         raise KeyRefused("a name is 1-64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit")
@@ -109,17 +113,17 @@ async def create(connection: Connection, key: KeyText, name: str, scopes: frozen
         raise KeyRefused(f"key id {key.key_id} is taken by another or a revoked key")
 
 
-async def list_keys(connection: Connection) -> list[ApiKey]:
+async def list_keys(connection: "Connection") -> list[ApiKey]:
     rows = await connection.fetch("SELECT * FROM api_key ORDER BY created_at, key_id")
     return [_read(row) for row in rows]
 
 
-async def lookup(connection: Connection, key_id: str) -> ApiKey | None:
+async def lookup(connection: "Connection", key_id: str) -> ApiKey | None:
     row = await connection.fetchrow("SELECT * FROM api_key WHERE key_id = $1", key_id)
     return _read(row) if row else None
 
 
-async def revoke(connection: Connection, key_id: str) -> bool:
+async def revoke(connection: "Connection", key_id: str) -> bool:
     """False if there is no such key or it was revoked before."""
     status = await connection.execute(
         "UPDATE api_key SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL", key_id
@@ -141,12 +145,14 @@ def _read(row: asyncpg.Record) -> ApiKey:
 class ApiKeys:
     """Authenticates by the keys in the database; a revoked one works `cache_seconds` longer at most."""
 
-    def __init__(self, database: Database, cache_seconds: float = CACHE_SECONDS) -> None:
+    def __init__(self, database: "Database", cache_seconds: float = CACHE_SECONDS) -> None:
         self._database = database
         self._cache_seconds = cache_seconds
         self._cached: dict[str, tuple[float, ApiKey]] = {}
 
-    async def authenticate(self, credential: str) -> Caller | None:
+    async def authenticate(self, credential: str) -> "Caller | None":
+        from webapi.auth import Caller
+
         key = parse_key(credential)
         if key is None:
             return None
@@ -174,7 +180,7 @@ class ApiKeys:
         return stored
 
 
-OpenDatabase = Callable[[], Awaitable[Connection]]
+OpenDatabase = Callable[[], Awaitable["Connection"]]
 
 
 def keys_app(open_database: OpenDatabase) -> typer.Typer:
@@ -220,7 +226,7 @@ def _imported(variable: str) -> KeyText:
     return key
 
 
-def _with(open_database: OpenDatabase, use: Callable[[Connection], Coroutine[Any, Any, Result]]) -> Result:
+def _with(open_database: OpenDatabase, use: Callable[["Connection"], Coroutine[Any, Any, Result]]) -> Result:
     """Run `use` in one transaction; whatever the operator can mend is one line and exit status 1."""
 
     async def run() -> Result:

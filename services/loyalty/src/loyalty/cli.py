@@ -2,24 +2,21 @@
 
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 import asyncpg
 import msgspec
 import typer
-from eventing.batch_loop import run_batches
-from eventing.cli import dead_letters_app, partitions_app
-from eventing.commands import configure_logs, explained, opened, run
+from eventing.cli import add_rebuild, dead_letters_app, partitions_app
+from eventing.commands import configure_logs, explained, opened, parsed, run
 from eventing.database import connect
 from eventing.rebuild_report import RebuildReport
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
-from programme.calendar import civil_day
-from programme.instants import parse_instant
+from programme.calendar import parse_civil_instant
 from programme.terms import Programme, ProgrammeError, load_programme
 from webapi.keys import keys_app
 
-from loyalty import migrate as migrations
 from loyalty.settings import ApiSettings, LoyaltySettings, MigrationSettings, WorkerSettings
 from loyalty.terms import service as terms
 
@@ -34,8 +31,12 @@ app = typer.Typer(
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema, as its owner."""
+    from eventing.migrations import MigrationFailed
+
+    from loyalty import migrate as migrations
+
     settings = load_settings(MigrationSettings)
-    with explained():
+    with explained(MigrationFailed):
         migrations.upgrade(settings.migrations_database_url, settings.database_url)
 
 
@@ -71,7 +72,8 @@ def state(
     from loyalty.audit.state import states
 
     programme = _programme()
-    at_us, known_us = _instant(at, "--at"), _instant(known_at, "--known-at")
+    at_us = parsed(at, "--at", parse_civil_instant)
+    known_us = parsed(known_at, "--known-at", parse_civil_instant)
     encoder = msgspec.json.Encoder()
 
     async def print_states() -> None:
@@ -105,20 +107,9 @@ def verify() -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-def rebuild(
-    apply: Annotated[bool, typer.Option("--apply", help="Repair what differs, and post what is due.")] = False,
-    even_if_events_were_lost: Annotated[
-        bool,
-        typer.Option(
-            "--even-if-the-log-lost-events", help="Repair although many rows are of events that are not in the log."
-        ),
-    ] = False,
-) -> None:
-    """Compute all rows anew from the beginning of the log, beside the live ones, and show how those differ.
-
-    The service may run. Exit status 1 if something differs, with --apply if something still does.
-    """
+def _rebuild(
+    apply: bool, even_if_events_were_lost: bool, tell: Callable[[str], None]
+) -> Coroutine[Any, Any, RebuildReport]:
     from loyalty.rebuild.run import rebuild_all
 
     settings, kafka, programme = load_settings(MigrationSettings), load_settings(KafkaSettings).config(), _programme()
@@ -132,21 +123,17 @@ def rebuild(
             programme,
             apply=apply,
             even_if_events_were_lost=even_if_events_were_lost,
-            tell=lambda line: typer.echo(line, err=True),
+            tell=tell,
         )
 
-    with explained():
-        report = run_batches(work())
-    for line in report.lines("loyalty rebuild"):
-        typer.echo(line)
-    if not report.is_right:
-        raise typer.Exit(1)
+    return work()
 
 
 def _open_database() -> Coroutine[Any, Any, asyncpg.Connection]:
     return connect(load_settings(LoyaltySettings).database_url, application_name="loyalty-cli")
 
 
+add_rebuild(app, "loyalty", _rebuild)
 app.add_typer(keys_app(_open_database), name="keys")
 app.add_typer(dead_letters_app(_open_database, lambda: load_settings(KafkaSettings).config()), name="dead-letters")
 app.add_typer(partitions_app(_open_database), name="partitions")
@@ -155,17 +142,6 @@ app.add_typer(partitions_app(_open_database), name="partitions")
 def _programme() -> Programme:
     with explained(ProgrammeError):
         return load_programme(load_settings(ContractsSettings).dir / "programme.toml")
-
-
-def _instant(text: str | None, option: str) -> int | None:
-    if text is None:
-        return None
-    try:
-        at_us = parse_instant(text)
-        civil_day(at_us)  # the calendar ends where events do
-        return at_us
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from eventing.database import Connection
 from programme.past_terms import keep_terms
 from programme.terms import Programme
 
-from loyalty.terms.tables import TERMS
+TERMS = "terms"
+"""The table."""
 
 
 async def adopt(conn: Connection, programme: Programme) -> None:
