@@ -6,7 +6,7 @@ RUN = "$(UV)" run --no-sync
 CODE = apps contracts libs scripts services tests
 STATIC_TESTS = contracts/tests tests/checks tests/test_budgets.py
 
-.PHONY: help setup demo dev test check bench fmt pins upgrade
+.PHONY: help setup demo dev test check bench fmt contracts pins upgrade
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ bench: setup ## measure speed and write docs/benchmarks.md (ARGS="--help" tells 
 fmt: setup ## change files: format, and mend what the linter can
 	$(RUN) ruff check --fix $(CODE)
 	$(RUN) ruff format $(CODE)
+
+contracts: setup ## write what is generated: contracts/openapi, contracts/asyncapi.yaml, the client's errors
+	@PYTHONPATH=scripts $(RUN) python -m contract_files
 
 pins: setup ## write exact versions of new dependencies into pyproject.toml, keep the others
 	$(RUN) python scripts/pin.py --uv "$(UV)"

@@ -203,7 +203,8 @@ async def test_every_documented_operation_is_closed(build: Build) -> None:
     assert operations
     async with testing.running(app) as client:
         for method, path, operation in operations:
-            assert operation["security"][0]["credential"], (method, path)
+            assert [list(way) for way in operation["security"]] == [["bearer"], ["api_key"]], (method, path)
+            assert all(scopes for way in operation["security"] for scopes in way.values()), (method, path)
             assert (await client.request(method, path)).status_code == 401
 
 

@@ -161,8 +161,9 @@ def test_the_document_declares_the_problems(build: Callable[..., FastAPI]) -> No
     document = build(router).openapi()
     declared = document["paths"]["/v1/orders/{order_id}"]["post"]["responses"]
     assert declared.keys() == {"200", "401", "403", "409", "413", "415", "422", "500", "503"}
-    reference = declared["409"]["content"][MEDIA_TYPE]["schema"]["$ref"]
-    assert reference == "#/components/schemas/Problem"
+    general, codes = declared["409"]["content"][MEDIA_TYPE]["schema"]["allOf"]
+    assert general == {"$ref": "#/components/schemas/Problem"}
+    assert codes == {"properties": {"code": {"enum": ["out_of_stock"]}}}
     assert "out_of_stock" in declared["409"]["description"]
     assert document["components"]["schemas"]["Problem"]["required"]
 

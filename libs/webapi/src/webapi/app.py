@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
-from webapi import probes, problems
+from webapi import openapi, probes, problems
 from webapi.access import AccessMiddleware
 from webapi.auth import Authenticator, refuse_open_routes
 from webapi.database import Database, PoolFactory
@@ -20,7 +19,7 @@ from webapi.probes import ReadinessCheck
 DOCS_PATH = "/docs"
 OPENAPI_PATH = "/openapi.json"
 
-ANY_ROUTE_MAY = problems.responses(
+ANY_ROUTE_MAY = (
     problems.Unauthorized,
     problems.Forbidden,
     problems.TooLarge,
@@ -35,6 +34,7 @@ def build_app(
     *,
     title: str,
     version: str,
+    description: str = "",
     routers: Sequence[APIRouter],
     open_pool: PoolFactory,
     development: bool,
@@ -61,7 +61,9 @@ def build_app(
     app = FastAPI(
         title=title,
         version=version,
-        responses=ANY_ROUTE_MAY,
+        description=description,
+        responses=problems.responses(*ANY_ROUTE_MAY),
+        generate_unique_id_function=openapi.operation_id,
         docs_url=DOCS_PATH if development else None,
         redoc_url=None,
         openapi_url=OPENAPI_PATH if development else None,
@@ -84,10 +86,6 @@ def build_app(
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, with the schema that all problem responses refer to."""
     if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        components = document.setdefault("components", {}).setdefault("schemas", {})
-        components[problems.SCHEMA_NAME] = problems.SCHEMA
-        app.openapi_schema = document
+        app.openapi_schema = openapi.document(app, ANY_ROUTE_MAY)
     return app.openapi_schema

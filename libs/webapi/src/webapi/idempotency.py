@@ -19,6 +19,7 @@ from webapi.database import Connection, RequestTransaction
 from webapi.problems import Problem
 
 KEPT_DAYS = 30
+IDEMPOTENCY_KEY = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 
 
@@ -47,6 +48,7 @@ class InFlight(Problem):
     status = 409
     code = "request_in_flight"
     title = "The same request is being worked on"
+    header_names = ("Retry-After",)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -77,7 +79,15 @@ class Idempotent(Require):
         self,
         request: Request,
         transaction: RequestTransaction,
-        key: Annotated[str, Header(alias="Idempotency-Key", pattern=r"^[\x21-\x7e]{1,255}$")],
+        key: Annotated[
+            str,
+            Header(
+                alias=IDEMPOTENCY_KEY,
+                pattern=r"^[\x21-\x7e]{1,255}$",
+                description="Made by the caller, new for each thing to do; the same key repeats the answer.",
+                examples=["order-184-1"],
+            ),
+        ],
     ) -> Caller:
         caller = await super().__call__(request)
         await _claim(request, transaction, caller, key)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from fastapi import Depends, Query
+from pydantic import ConfigDict
 
 from webapi.models import Model
 from webapi.problems import Malformed
@@ -21,6 +22,8 @@ Key = tuple[int | str, ...]
 
 class PageOf(Model, Generic[Item]):
     """`next_cursor` is null on the last page."""
+
+    model_config = ConfigDict(json_schema_extra={"description": "One page; `next_cursor` is null on the last one."})
 
     items: list[Item]
     next_cursor: str | None
@@ -47,8 +50,10 @@ def paged(*kinds: type[int] | type[str]) -> Any:
     """Use as `page: Annotated[Page, paged(int)]`; `kinds` are the types of the columns the list is sorted by."""
 
     def page(
-        limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
-        cursor: Annotated[str | None, Query(max_length=MAX_CURSOR_CHARACTERS)] = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many at most")] = DEFAULT_LIMIT,
+        cursor: Annotated[
+            str | None, Query(max_length=MAX_CURSOR_CHARACTERS, description="The `next_cursor` of the page before")
+        ] = None,
     ) -> Page:
         return Page(limit, None if cursor is None else decode_cursor(cursor, kinds))
 

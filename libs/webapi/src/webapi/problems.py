@@ -4,7 +4,6 @@ A service names each of its failures as a `Problem` class with its HTTP status a
 it belongs to. Everything else that can fail - routing, validation, an unforeseen error - is told in the same form.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -42,6 +41,8 @@ class Problem(Exception):
     status: ClassVar[int]
     code: ClassVar[str]
     title: ClassVar[str]
+    header_names: ClassVar[tuple[str, ...]] = ()
+    """What `headers` has, for the document; each is described in openapi.HEADERS."""
 
     def __init_subclass__(cls) -> None:
         missing = [name for name in ("status", "code", "title") if not hasattr(cls, name)]
@@ -63,6 +64,7 @@ class Unauthorized(Problem):
     status = 401
     code = "unauthorized"
     title = "A valid credential is needed"
+    header_names = ("WWW-Authenticate",)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -85,6 +87,7 @@ class MethodNotAllowed(Problem):
     status = 405
     code = "method_not_allowed"
     title = "This resource has no such method"
+    header_names = ("Allow",)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -95,6 +98,7 @@ class TooLarge(Problem):
     status = 413
     code = "too_large"
     title = "The request body is too large"
+    header_names = ("Connection",)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -133,6 +137,7 @@ class Unavailable(Problem):
     status = 503
     code = "unavailable"
     title = "The service is not available just now"
+    header_names = ("Retry-After",)
     retry_after_seconds: ClassVar[int] = 1
 
     @property
@@ -163,18 +168,32 @@ def render(request: Request, problem: Problem) -> JSONResponse:
 
 def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI `responses` of a route that can fail with `problems`."""
-    by_status: defaultdict[int, list[type[Problem]]] = defaultdict(list)
-    for problem in problems:
-        by_status[problem.status].append(problem)
-    return {status: _response(of_status) for status, of_status in sorted(by_status.items())}
+    declared: dict[int | str, dict[str, Any]] = {}
+    for problem in sorted(problems, key=lambda problem: problem.status):
+        declare(declared, problem, problem.status)
+    return declared
 
 
-def _response(problems: Sequence[type[Problem]]) -> dict[str, Any]:
-    described = "; ".join(f"`{problem.code}`: {problem.title}" for problem in problems)
-    return {
-        "description": described,
-        "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{SCHEMA_NAME}"}}},
-    }
+def declare(responses: dict[Any, dict[str, Any]], problem: type[Problem], status: int | str) -> None:
+    """Add `problem` to those that OpenAPI's `responses` tell of under `status`."""
+    response = responses.setdefault(status, {"description": ""})
+    codes: list[str] = []
+    if MEDIA_TYPE in response.setdefault("content", {}):
+        codes = response["content"][MEDIA_TYPE]["schema"]["allOf"][1]["properties"]["code"]["enum"]
+    if problem.code in codes:
+        return
+    told = f"`{problem.code}`: {problem.title}"
+    response["description"] = f"{response['description']}; {told}" if codes else told
+    enum = [*codes, problem.code]
+    schema = [{"$ref": f"#/components/schemas/{SCHEMA_NAME}"}, {"properties": {"code": {"enum": enum}}}]
+    response["content"][MEDIA_TYPE] = {"schema": {"allOf": schema}}
+    for name in problem.header_names:
+        response.setdefault("headers", {})[name] = header_reference(name)
+
+
+def header_reference(name: str) -> dict[str, str]:
+    """The header as the document describes it."""
+    return {"$ref": f"#/components/headers/{name}"}
 
 
 async def _on_problem(request: Request, error: Exception) -> JSONResponse:

@@ -17,6 +17,10 @@ from customer_status.tiers import api as tiers_api
 log = structlog.get_logger(__name__)
 
 VERSION = "1"
+DESCRIPTION = """\
+The level of every member: since when, until when, and how far it is to the next.
+Instants are RFC 3339.
+How a checkout uses it: docs/api.md."""
 CONNECTIONS = 10
 
 
@@ -33,6 +37,7 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
     app = build_app(
         title="Kunden-Club customer-status",
         version=VERSION,
+        description=DESCRIPTION,
         routers=[tiers_api.router],
         open_pool=pool,
         development=settings.development,

@@ -19,6 +19,10 @@ from loyalty.vouchers.service import Vouchers
 log = structlog.get_logger(__name__)
 
 VERSION = "1"
+DESCRIPTION = """\
+Points, the ledger that explains each of them, rewards and vouchers.
+Money is integer euro cents, instants are RFC 3339.
+How a checkout uses it: docs/api.md."""
 CONNECTIONS = 10
 
 
@@ -35,6 +39,7 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
     app = build_app(
         title="Kunden-Club loyalty",
         version=VERSION,
+        description=DESCRIPTION,
         routers=[members_api.router, vouchers_api.router],
         open_pool=pool,
         development=settings.development,

@@ -71,7 +71,9 @@ async def read_member(
     caller: Annotated[Caller, require("members:read")],
     at: Annotated[PastInstant | None, Query(description="As of then: what had happened up to this instant")] = None,
     known_at: Annotated[PastInstant | None, Query(description="... as far as it had been received by this one")] = None,
-    if_none_match: Annotated[str | None, Header(max_length=200)] = None,
+    if_none_match: Annotated[
+        str | None, Header(max_length=200, description="The ETag of an earlier answer: 304 if it is still the same")
+    ] = None,
 ) -> MemberView | Response:
     """Balance, level, what expires next and the open vouchers. Send the ETag back as `If-None-Match` to save bytes.
 

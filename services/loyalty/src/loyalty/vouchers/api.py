@@ -163,7 +163,7 @@ async def redeem_voucher(
 
 @router.post("/v1/vouchers/{voucher_id}/cancel", responses=responses(VoucherNotFound, VoucherAlreadyRedeemed))
 async def cancel_voucher(
-    voucher_id: Annotated[str, Path(pattern=f"^{VOUCHER_ID.pattern}$")],
+    voucher_id: Annotated[str, Path(pattern=f"^{VOUCHER_ID.pattern}$", description="As events name the voucher")],
     transaction: RequestTransaction,
     vouchers: TheVouchers,
     programme: TheProgramme,

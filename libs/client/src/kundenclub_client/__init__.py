@@ -1,0 +1,1 @@
+"""Calls of the Kunden-Club services, as a checkout needs them."""
