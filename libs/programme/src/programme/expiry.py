@@ -49,6 +49,15 @@ def by_year(points: Iterable[tuple[int, int]]) -> dict[int, int]:
     return {year: total for year, total in sums.items() if total}
 
 
+def total_by_year(*years: Mapping[int, int]) -> dict[int, int]:
+    """Several mappings of years to points added up, without zeros."""
+    sums: dict[int, int] = {}
+    for each in years:
+        for year, points in each.items():
+            sums[year] = sums.get(year, 0) + points
+    return {year: total for year, total in sums.items() if total}
+
+
 def next_expiry(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int], at_us: int) -> NextExpiry | None:
     """What lapses at the first boundary after an instant at which anything does, if nothing more is spent."""
     year = civil_year(at_us)

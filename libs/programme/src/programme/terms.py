@@ -78,6 +78,7 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     extension_days: _Positive
     lifecycle: Lifecycle
     abc: Abc
+    adjustment_limit_points: _Positive = 1000
 
     @cached_property
     def from_us(self) -> int:

@@ -28,11 +28,35 @@ class RewardNotFound(Problem):
 
 
 class InsufficientPoints(Problem):
-    """The balance is below what the reward costs; carries `balance_points` and `needed_points`."""
+    """The balance is below what is to be taken from it; carries `balance_points` and `needed_points`."""
 
     status = 409
     code = "insufficient_points"
     title = "Not enough points"
+
+
+class AdjustmentNotFound(Problem):
+    """No adjustment with this id, or its member was erased."""
+
+    status = 404
+    code = "adjustment_not_found"
+    title = "Adjustment not found"
+
+
+class AdjustmentDecided(Problem):
+    """It was posted or rejected already; carries `state`."""
+
+    status = 409
+    code = "adjustment_decided"
+    title = "The adjustment was decided already"
+
+
+class SecondPersonNeeded(Problem):
+    """Who asked for an adjustment cannot decide about it."""
+
+    status = 403
+    code = "second_person_needed"
+    title = "Somebody else has to decide"
 
 
 class VoucherNotFound(Problem):

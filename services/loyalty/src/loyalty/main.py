@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from programme.terms import Programme
 from webapi.app import build_app
 
+from loyalty.adjustments import api as adjustments_api
 from loyalty.members import api as members_api
 from loyalty.settings import ApiSettings
 from loyalty.terms import service as terms
@@ -40,7 +41,7 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
         title="Kunden-Club loyalty",
         version=VERSION,
         description=DESCRIPTION,
-        routers=[members_api.router, vouchers_api.router],
+        routers=[members_api.router, adjustments_api.router, vouchers_api.router],
         open_pool=pool,
         development=settings.development,
     )

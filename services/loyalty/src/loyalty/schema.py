@@ -5,6 +5,7 @@ from eventing.tables import event_tables
 from webapi.idempotency import idempotency_key_table
 from webapi.keys import api_key_table
 
+from loyalty.adjustments.tables import adjustment_tables
 from loyalty.points.tables import points_tables
 from loyalty.terms.tables import terms_tables
 from loyalty.vouchers.tables import voucher_tables
@@ -15,4 +16,5 @@ api_key_table(metadata)
 idempotency_key_table(metadata)
 points_tables(metadata)
 voucher_tables(metadata)
+adjustment_tables(metadata)
 terms_tables(metadata)

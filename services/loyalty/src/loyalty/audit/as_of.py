@@ -7,13 +7,15 @@ and were known by the other.
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from programme.expiry import by_year
+from programme.expiry import by_year, expired_points, total_by_year
 from programme.facts import Return
 from programme.fold import KnownPurchase, KnownReturn, fold
-from programme.points import eligible_cents, remaining_cents, total_points
+from programme.points import Points, eligible_cents, points_of, remaining_cents
 from programme.terms import Programme
 from programme.timeline import Timeline, bonus_percent_at
 
+from loyalty.adjustments.domain import Adjustment, credited_by_year
+from loyalty.adjustments.domain import debited_by_year as debited_by_adjustments
 from loyalty.audit.store import AccountHistory
 from loyalty.points.domain import Position
 from loyalty.vouchers.domain import Voucher, debited_by_year
@@ -27,6 +29,10 @@ class Bought(NamedTuple):
     remaining_cents: int
     bonus_percent: int
 
+    @property
+    def points(self) -> Points:
+        return points_of(self.remaining_cents, self.bonus_percent)
+
 
 @dataclass(frozen=True)
 class AsOf:
@@ -35,14 +41,33 @@ class AsOf:
     purchases: list[Bought]
     vouchers: list[Voucher]
     timeline: Timeline
+    adjustments: list[Adjustment]
+
+    def balance_points(self, moment_us: int) -> int:
+        """Rules 3.8: less what has expired at `moment_us`."""
+        earned = sum(bought.points.total for bought in self.purchases)
+        return earned - self.spent_points() - self.expired_points(moment_us) + self.adjusted_points()
+
+    def spent_points(self) -> int:
+        """Points spent, net of those given back."""
+        return sum(voucher.due_points() for voucher in self.vouchers)
+
+    def adjusted_points(self) -> int:
+        """What staff gave, less what they took."""
+        return sum(adjustment.posted_points() for adjustment in self.adjustments)
+
+    def expired_points(self, moment_us: int) -> int:
+        """Rules 3.9."""
+        return expired_points(self.earned_by_year(), self.debited_by_year(), moment_us)
 
     def earned_by_year(self) -> dict[int, int]:
-        """Points of the purchases net of returns, by their civil year."""
-        return by_year((b.occurred_us, total_points(b.remaining_cents, b.bonus_percent)) for b in self.purchases)
+        """Points of the purchases net of returns, and those that staff gave, by civil year."""
+        bought = by_year((b.occurred_us, b.points.total) for b in self.purchases)
+        return total_by_year(bought, credited_by_year(self.adjustments))
 
     def debited_by_year(self) -> dict[int, int]:
-        """What the vouchers cost, by the civil year it is dated."""
-        return debited_by_year(self.vouchers)
+        """What the vouchers cost and staff took, by the civil year it is dated."""
+        return total_by_year(debited_by_year(self.vouchers), debited_by_adjustments(self.adjustments))
 
 
 def as_of(history: AccountHistory, programme: Programme, at_us: int | None, known_us: int | None) -> AsOf | None:
@@ -58,13 +83,15 @@ def as_of(history: AccountHistory, programme: Programme, at_us: int | None, know
     positions = [row for row in history.positions if counts(row.purchase.occurred_us, row.received_us)]
     returns = [row.fact for row in history.returns if counts(row.fact.occurred_us, row.received_us)]
     vouchers = [voucher for each in history.vouchers if (voucher := each.as_of(at_us, known_us)) is not None]
+    adjustments = [each for each in history.adjustments if each.is_known(at_us, known_us)]
     joined_us = history.account.joined_us
     joined = joined_us is not None and counts(joined_us, joined_us)
-    if (at_us, known_us) != (None, None) and not (positions or returns or vouchers or joined):
+    if (at_us, known_us) != (None, None) and not (positions or returns or vouchers or adjustments or joined):
         return None
     known = _known_returns(programme, positions, returns)
     timeline = history.account.timeline if known_us is None else _timeline(programme, positions, known)
-    return AsOf(_bought(programme, positions, known, None if known_us is None else timeline), vouchers, timeline)
+    bought = _bought(programme, positions, known, None if known_us is None else timeline)
+    return AsOf(bought, vouchers, timeline, adjustments)
 
 
 def _known_returns(programme: Programme, positions: list[Position], returns: list[Return]) -> list[KnownReturn]:

@@ -10,8 +10,6 @@ import asyncpg
 import msgspec
 from eventing.database import allow_long_statements
 from programme.digest import digest
-from programme.expiry import expired_points
-from programme.points import points_of
 from programme.terms import Programme
 
 from loyalty.audit import store
@@ -56,18 +54,16 @@ def state_of(
     then = as_of(history, programme, at_us, known_us)
     if history.account.member_id is None or then is None:
         return None
-    points = [points_of(bought.remaining_cents, bought.bonus_percent) for bought in then.purchases]
-    earned = sum(point.total for point in points)
-    spent = sum(voucher.due_points() for voucher in then.vouchers)
-    expired = expired_points(then.earned_by_year(), then.debited_by_year(), now_us if at_us is None else at_us)
+    moment_us = now_us if at_us is None else at_us
+    points = [bought.points for bought in then.purchases]
     return MemberState(
         member_id=history.account.member_id,
-        balance=earned - spent - expired,
-        earned=earned,
+        balance=then.balance_points(moment_us),
+        earned=sum(point.total for point in points),
         bonus=sum(point.bonus for point in points),
-        spent=spent,
-        expired=expired,
-        adjusted=0,
+        spent=then.spent_points(),
+        expired=then.expired_points(moment_us),
+        adjusted=then.adjusted_points(),
         purchases=len(points),
         digest=digest((bought.purchase_id, bought.remaining_cents, bought.bonus_percent) for bought in then.purchases),
     )

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import asyncpg
 from eventing.database import LONG_STATEMENT_S
 
+from loyalty.adjustments.domain import Adjustment
+from loyalty.adjustments.store import adjustments_of
 from loyalty.points.account import Account
 from loyalty.points.domain import KnownReturn, Position
 from loyalty.points.rows import account_of, position_of, return_of
@@ -14,7 +16,7 @@ from loyalty.vouchers.domain import Voucher
 from loyalty.vouchers.store import vouchers_of
 
 _ACCOUNTS_AT_ONCE = 500
-_OF_ACCOUNTS = ("purchase_position", "purchase_return", "ledger_entry", "voucher")
+_OF_ACCOUNTS = ("purchase_position", "purchase_return", "ledger_entry", "voucher", "adjustment")
 
 
 class AccountHistory(NamedTuple):
@@ -24,6 +26,7 @@ class AccountHistory(NamedTuple):
     positions: list[Position]
     returns: list[KnownReturn]
     vouchers: list[Voucher]
+    adjustments: list[Adjustment]
 
 
 class EntrySum(NamedTuple):
@@ -66,13 +69,15 @@ async def history_of(conn: Connection, member_id: str) -> AccountHistory | None:
 
 async def _with_rows(conn: Connection, rows: Sequence[asyncpg.Record]) -> list[AccountHistory]:
     numbers = [row["account_no"] for row in rows]
-    found = {row["account_no"]: AccountHistory(account_of(row), [], [], []) for row in rows}
+    found = {row["account_no"]: AccountHistory(account_of(row), [], [], [], []) for row in rows}
     for row in await conn.fetch(f"{POSITION} WHERE p.account_no = ANY($1)", numbers):
         found[row["account_no"]].positions.append(position_of(row))
     for row in await conn.fetch(f"{RETURN} WHERE r.account_no = ANY($1)", numbers):
         found[row["account_no"]].returns.append(return_of(row))
     for voucher in await vouchers_of(conn, numbers):
         found[voucher.account_no].vouchers.append(voucher)
+    for adjustment in await adjustments_of(conn, numbers):
+        found[adjustment.account_no].adjustments.append(adjustment)
     return list(found.values())
 
 
@@ -80,7 +85,9 @@ async def entry_sums(conn: Connection, account_nos: Sequence[int]) -> list[Entry
     """The ledger of some accounts, added up by kind and purchase."""
     rows = await conn.fetch(
         """
-        SELECT account_no, CASE WHEN of_purchase IS NULL THEN kind ELSE 'purchase' END AS kind, of_purchase,
+        SELECT account_no, CASE WHEN of_purchase IS NOT NULL THEN 'purchase'
+                    WHEN kind = 'rebuild' AND cause_id LIKE 'adjustment %' THEN 'adjustment' ELSE kind END AS kind,
+               of_purchase,
                sum(points)::bigint AS points, count(*) AS entries, max(entry_no) AS last_entry_no
         FROM (SELECT *, CASE WHEN kind <> 'voucher' THEN purchase_id END AS of_purchase
               FROM ledger_entry WHERE account_no = ANY($1)) AS entry

@@ -11,12 +11,14 @@ from eventing.database import allow_long_statements
 from eventing.progress import load_all
 from eventing.records import Partition
 from eventing.report import Report
-from programme.expiry import by_year, expired_by
+from programme.expiry import by_year, expired_by, total_by_year
 from programme.facts import Return
 from programme.points import earning_cents, eligible_cents, unknown_classes
 from programme.terms import Programme
 from programme.timeline import bonus_percent_at
 
+from loyalty.adjustments.domain import credited_by_year
+from loyalty.adjustments.domain import debited_by_year as debited_by_adjustments
 from loyalty.audit import store
 from loyalty.audit.store import AccountHistory, EntrySum
 from loyalty.points.domain import Position
@@ -107,6 +109,7 @@ def _check_account(report: Report, history: AccountHistory, sums: list[EntrySum]
         not differing, f"{name}: {', '.join(sorted(differing)[:3])}"
     )
     _check_vouchers(report, history, sums)
+    _check_adjustments(report, history, sums)
     balance = sum(row.points for row in sums)
     expired = -sum(row.points for row in sums if row.kind == "expiry")
     report.check("accounts whose balance is the sum of their entries").expect(
@@ -122,7 +125,7 @@ def _check_account(report: Report, history: AccountHistory, sums: list[EntrySum]
     report.check("accounts whose entry numbers have no gap").expect(
         entries == last == account.last_entry_no, f"{name}: {entries} entries, numbered to {last}"
     )
-    report.check("accounts whose points by year are those of their purchases and vouchers").expect(
+    report.check("accounts whose points by year are those of their purchases, vouchers and adjustments").expect(
         _points_by_year(history) == account.points_by_year(),
         name,
     )
@@ -142,16 +145,27 @@ def _check_vouchers(report: Report, history: AccountHistory, sums: list[EntrySum
             voucher.posted_points == voucher.due_points(),
             f"{name} {voucher.voucher_id}: {voucher.posted_points} posted, {voucher.due_points()} due",
         )
-    spent = -sum(row.points for row in sums if row.purchase_id is None and row.kind != "expiry")
+    spent = -sum(row.points for row in sums if row.purchase_id is None and row.kind not in ("expiry", "adjustment"))
     charged = sum(voucher.posted_points for voucher in history.vouchers)
     report.check("accounts whose debits are their vouchers").expect(
         spent == charged, f"{name}: {spent} points debited, {charged} posted for its vouchers"
     )
 
 
+def _check_adjustments(report: Report, history: AccountHistory, sums: list[EntrySum]) -> None:
+    entries = sum(row.points for row in sums if row.kind == "adjustment")
+    posted = sum(adjustment.posted_points() for adjustment in history.adjustments)
+    report.check("accounts whose adjustments are in their entries").expect(
+        entries == posted, f"{_name(history)}: entries {entries}, adjustments {posted}"
+    )
+
+
 def _points_by_year(history: AccountHistory) -> tuple[dict[int, int], dict[int, int]]:
     earned = by_year((position.purchase.occurred_us, position.posted_points) for position in history.positions)
-    return earned, debited_by_year(history.vouchers)
+    return (
+        total_by_year(earned, credited_by_year(history.adjustments)),
+        total_by_year(debited_by_year(history.vouchers), debited_by_adjustments(history.adjustments)),
+    )
 
 
 def _waiting_returns(history: AccountHistory) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 from programme.calendar import civil_day, date_of
@@ -31,6 +32,8 @@ class Moments(NamedTuple):
 
     purchases: Mapping[str, Moment]
     returns: Mapping[str, Moment]
+    reasons: Mapping[str, str] = MappingProxyType({})
+    """The reason codes of adjustments."""
 
     def of(self, kind: str, business_id: str) -> Moment | None:
         """The moment of a "purchase" or "return"; None for anything else."""
@@ -90,12 +93,27 @@ def tell(line: LedgerLine, moments: Moments) -> Cause:
             return Cause("voucher", line.cause_id, f"voucher {line.cause_id} was issued: {points}")
         case "voucher":
             return Cause("voucher", line.cause_id, f"{_uses(line)}: {points}")
+        case "adjustment":
+            reason = moments.reasons.get(line.cause_id or "", "unknown")
+            return Cause("adjustment", line.cause_id, f"adjustment {line.cause_id} by staff, {reason}: {points}")
         case "expiry":
             return Cause("expiry", line.cause_id, f"{_expiry(line)}: {points}")
         case _:
-            # A rebuild mends positions, which its entry names as its purchase, and what vouchers cost.
-            what = f"voucher {line.cause_id}" if line.purchase_id is None else f"purchase {line.purchase_id}"
+            what = _mended(line)
             return Cause(line.kind, line.purchase_id or line.cause_id, f"{what} was put right from the log: {points}")
+
+
+def _mended(line: LedgerLine) -> str:
+    """A rebuild mends positions, which its entry names as its purchase, what vouchers cost, and adjustments."""
+    if line.purchase_id is not None:
+        return f"purchase {line.purchase_id}"
+    named = line.cause_id or ""
+    return named if named.startswith("adjustment ") else f"voucher {named}"
+
+
+def adjustment_ids(lines: Sequence[LedgerLine]) -> list[int]:
+    """The adjustments that `tell` must know the reasons of."""
+    return [int(line.cause_id) for line in lines if line.kind == "adjustment" and line.cause_id is not None]
 
 
 def _dated(kind: str, business_id: str, moments: Moments) -> str:

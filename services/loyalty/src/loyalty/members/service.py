@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from eventing.outbox import enqueue
-from programme.expiry import NextExpiry, expired_points, next_expiry
+from programme.expiry import NextExpiry, next_expiry
 from programme.instants import format_instant
 from programme.terms import Programme
 from programme.timeline import Timeline, level_at
 
 from loyalty import events
+from loyalty.adjustments.store import reasons_of
 from loyalty.audit.as_of import as_of
 from loyalty.audit.store import history_of
-from loyalty.members.domain import Cause, LedgerLine, named_ids, tell
+from loyalty.members.domain import Cause, LedgerLine, adjustment_ids, named_ids, tell
 from loyalty.members.store import entries_of_purchase, read_moments, returns_of_purchase
 from loyalty.points import store
 from loyalty.points.account import Account
@@ -98,15 +99,13 @@ async def standing_then(
     moment_us = now_us if at_us is None else at_us
     clocks = [us for us in (at_us, known_us) if us is not None]
     joined_us = history.account.joined_us
-    earned, debited = then.earned_by_year(), then.debited_by_year()
-    spent = sum(voucher.due_points() for voucher in then.vouchers)
     return _standing(
         programme,
         moment_us,
         joined_us if joined_us is not None and all(joined_us <= us for us in clocks) else None,
-        sum(earned.values()) - spent - expired_points(earned, debited, moment_us),
+        then.balance_points(moment_us),
         then.timeline,
-        next_expiry(earned, debited, moment_us),
+        next_expiry(then.earned_by_year(), then.debited_by_year(), moment_us),
         then.vouchers,
     )
 
@@ -131,6 +130,7 @@ async def explain_entries(
 ) -> list[tuple[LedgerLine, Cause]]:
     """Each entry of an account with its cause in words."""
     moments = await read_moments(conn, account_no, *named_ids(lines))
+    moments = moments._replace(reasons=await reasons_of(conn, adjustment_ids(lines)))
     return [(line, tell(line, moments)) for line in lines]
 
 

@@ -52,9 +52,7 @@ class CauseView(Model):
 
     kind: Annotated[
         str,
-        Field(
-            description="What `id` is: purchase, return, timeline, voucher, expiry (a year), rebuild (what was mended)"
-        ),
+        Field(description="What `id` is: purchase, return, timeline, voucher, adjustment, expiry (a year), rebuild"),
     ]
     id: str | None
     text: Annotated[
@@ -76,7 +74,9 @@ class EntryView(Model):
     purchase_id: str | None
     cause_id: Annotated[
         str | None,
-        Field(description="return_id, voucher_id, year of expiry, or what changed the level: `purchase <id>` ..."),
+        Field(
+            description="return_id, voucher_id, adjustment_id, year of expiry, what made the level: `purchase <id>` ..."
+        ),
     ]
     cause: CauseView
 

@@ -7,7 +7,7 @@ they would. An account's rows refer to `account_no` only, so erasing a member cu
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-ENTRY_KINDS = ("purchase", "return", "level", "reward", "voucher", "expiry", "rebuild")
+ENTRY_KINDS = ("purchase", "return", "level", "reward", "voucher", "adjustment", "expiry", "rebuild")
 
 
 def points_tables(metadata: sa.MetaData) -> None:

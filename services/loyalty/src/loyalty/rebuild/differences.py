@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from eventing.rebuild_report import Found, compare_rows
-from programme.expiry import by_year, expired_by
+from programme.expiry import by_year, expired_by, total_by_year
 
+from loyalty.adjustments.domain import credited_by_year
+from loyalty.adjustments.domain import debited_by_year as debited_by_adjustments
 from loyalty.audit.store import AccountHistory, EntrySum
 from loyalty.points.account import Account
 from loyalty.points.domain import KnownReturn, Position
@@ -14,14 +16,16 @@ from loyalty.vouchers.domain import debited_by_year
 ONLY_IN_THE_LOG = "known to the log only: erased, or its row is lost"
 TIMELINE_IS_GONE = "timeline no longer on its topic, run `customer-status republish` first"
 VOUCHER_IS_GONE = "entries of a voucher there is not: bring its row back"
-NOT_REPAIRED = frozenset({TIMELINE_IS_GONE, VOUCHER_IS_GONE})
+ADJUSTMENT_IS_GONE = "entries of an adjustment there is not: bring its row back"
+NOT_REPAIRED = frozenset({TIMELINE_IS_GONE, VOUCHER_IS_GONE, ADJUSTMENT_IS_GONE})
 
 
 class Posted(NamedTuple):
-    """What the entries of an account add up to: by purchase, by voucher, of expiry, in all, and their numbers."""
+    """What the entries of an account add up to: by purchase, voucher, adjustment, of expiry, in all; their numbers."""
 
     by_purchase: Mapping[str, int]
     by_voucher: Mapping[str, int]
+    by_adjustment: Mapping[int, int]
     expired: int
     balance: int
     entries: int
@@ -41,11 +45,12 @@ class Sides(NamedTuple):
         return {p.purchase.purchase_id: p.due_points() for p in self.right.positions} if self.right else {}
 
 
-def posted_of(sums: Sequence[EntrySum], by_voucher: Mapping[str, int]) -> Posted:
+def posted_of(sums: Sequence[EntrySum], by_voucher: Mapping[str, int], by_adjustment: Mapping[int, int]) -> Posted:
     """`sums` of one account's entries."""
     return Posted(
         by_purchase={row.purchase_id: row.points for row in sums if row.purchase_id is not None},
         by_voucher=by_voucher,
+        by_adjustment=by_adjustment,
         expired=-sum(row.points for row in sums if row.kind == "expiry"),
         balance=sum(row.points for row in sums),
         entries=sum(row.entries for row in sums),
@@ -75,11 +80,15 @@ def differences(sides: Sides) -> Iterator[Found]:
 
 
 def points_by_year(sides: Sides) -> tuple[dict[int, int], dict[int, int]]:
-    """What was earned by the purchases of the log and spent on the vouchers there are, by civil year, without zeros."""
+    """What was earned by the purchases of the log, and by the vouchers and adjustments there are; by civil year."""
     positions = sides.right.positions if sides.right else ()
     vouchers = sides.live.vouchers if sides.live else ()
+    adjustments = sides.live.adjustments if sides.live else ()
     earned = by_year((position.purchase.occurred_us, position.due_points()) for position in positions)
-    return earned, debited_by_year(vouchers)
+    return (
+        total_by_year(earned, credited_by_year(adjustments)),
+        total_by_year(debited_by_year(vouchers), debited_by_adjustments(adjustments)),
+    )
 
 
 def _points(sides: Sides) -> Iterator[Found]:
@@ -110,6 +119,7 @@ def _sums(sides: Sides, live: AccountHistory) -> Iterator[Found]:
     for voucher_id in sorted(posted.by_voucher.keys() - {voucher.voucher_id for voucher in live.vouchers}):
         if posted.by_voucher[voucher_id]:
             yield VOUCHER_IS_GONE, f"{voucher_id} {posted.by_voucher[voucher_id]} points"
+    yield from _adjustments(live, posted)
     earned, debited = points_by_year(sides)
     if (earned, debited) != account.points_by_year():
         yield "wrong points by year", ""
@@ -118,6 +128,16 @@ def _sums(sides: Sides, live: AccountHistory) -> Iterator[Found]:
     due = expired_by(earned, debited, account.expiry_year)
     if (account.expired_points, posted.expired) != (due, due):
         yield "wrong expiry", f"{account.expired_points}, by its entries {posted.expired}, due {due}"
+
+
+def _adjustments(live: AccountHistory, posted: Posted) -> Iterator[Found]:
+    due = {each.adjustment_id: each.posted_points() for each in live.adjustments}
+    for adjustment_id in sorted(due.keys() | posted.by_adjustment.keys()):
+        points = posted.by_adjustment.get(adjustment_id, 0)
+        if adjustment_id not in due and points:
+            yield ADJUSTMENT_IS_GONE, f"{adjustment_id} {points} points"
+        elif points != due.get(adjustment_id, 0):
+            yield "wrong points of an adjustment", f"{adjustment_id} {points} posted, {due.get(adjustment_id, 0)} due"
 
 
 def _position(purchase_id: str, live: Position, right: Position) -> Iterator[Found]:

@@ -84,11 +84,13 @@ async def _sides(live: Connection, copies: Connection, keys: Sequence[str]) -> d
     for row in await entry_sums(live, numbers):
         sums[row.account_no].append(row)
     by_voucher = await store.points_of_vouchers(live, numbers)
+    by_adjustment = await store.points_of_adjustments(live, numbers)
     found = {}
     for key in keys:
         history = kept.get(key)
         number = history.account.account_no if history else 0
-        found[key] = Sides(history, posted_of(sums.get(number, []), by_voucher.get(number, {})), right.get(key))
+        posted = posted_of(sums.get(number, []), by_voucher.get(number, {}), by_adjustment.get(number, {}))
+        found[key] = Sides(history, posted, right.get(key))
     return found
 
 
@@ -128,6 +130,9 @@ def _post_differences(sides: Sides) -> Account:
         points = voucher.due_points() - posted.by_voucher.get(voucher.voucher_id, 0)
         account.post("rebuild", -points, cause_id=voucher.voucher_id)
         voucher.posted_points, voucher.changed = voucher.due_points(), True
+    for adjustment in _live(sides).adjustments:
+        points = adjustment.posted_points() - posted.by_adjustment.get(adjustment.adjustment_id, 0)
+        account.post("rebuild", points, cause_id=f"adjustment {adjustment.adjustment_id}")
     account.earned_by_year, account.debited_by_year = points_by_year(sides)
     account.correct_expiry()
     return account

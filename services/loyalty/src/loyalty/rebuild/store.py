@@ -66,6 +66,7 @@ async def points_of_vouchers(conn: Connection, account_nos: Collection[int]) -> 
         """
         SELECT account_no, cause_id, -sum(points)::bigint AS points FROM ledger_entry
         WHERE account_no = ANY($1) AND (kind IN ('reward', 'voucher') OR (kind = 'rebuild' AND purchase_id IS NULL))
+          AND cause_id NOT LIKE 'adjustment %'
         GROUP BY 1, 2
         """,
         list(account_nos),
@@ -73,6 +74,23 @@ async def points_of_vouchers(conn: Connection, account_nos: Collection[int]) -> 
     found: dict[int, dict[str, int]] = {account_no: {} for account_no in account_nos}
     for row in rows:
         found[row["account_no"]][row["cause_id"]] = row["points"]
+    return found
+
+
+async def points_of_adjustments(conn: Connection, account_nos: Collection[int]) -> dict[int, dict[int, int]]:
+    """What each of these accounts got by each adjustment, by the ledger."""
+    rows = await conn.fetch(
+        """
+        SELECT account_no, replace(cause_id, 'adjustment ', '')::bigint AS adjustment_id, sum(points)::bigint AS points
+        FROM ledger_entry
+        WHERE account_no = ANY($1) AND (kind = 'adjustment' OR (kind = 'rebuild' AND cause_id LIKE 'adjustment %'))
+        GROUP BY 1, 2
+        """,
+        list(account_nos),
+    )
+    found: dict[int, dict[int, int]] = {account_no: {} for account_no in account_nos}
+    for row in rows:
+        found[row["account_no"]][row["adjustment_id"]] = row["points"]
     return found
 
 
