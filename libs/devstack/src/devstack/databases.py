@@ -62,13 +62,13 @@ class Cluster(ABC):
         """If it exists, with whatever is still connected to it."""
         self.psql(_set(database=name) + DROP_DATABASE)
 
-    def psql(self, script: str) -> str:
+    def psql(self, script: str, *, database: str = "postgres", **variables: str) -> str:
         """The output of a script as the superuser. The password shows in no process list."""
-        parts = urlsplit(self.url())
+        parts = urlsplit(self.url(database))
         address = _with_user(parts, parts.username or "")
         done = subprocess.run(
             [program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", address],
-            input=script,
+            input=_set(**variables) + script,
             env={"PGPASSWORD": unquote(parts.password or ""), "PGCONNECT_TIMEOUT": "10"},
             capture_output=True,
             text=True,
