@@ -253,3 +253,28 @@ async def test_a_record_the_client_cannot_read_pauses_only_its_partition(
 def _in(topic: Topic, partition: int, number: int) -> Record:
     """Without a key, so it goes to that partition."""
     return Record(topic.name, partition, 0, 0, None, b"%d" % number, topic.number(number).headers)
+
+
+async def test_two_lanes_post_other_partitions_at_the_same_time(
+    make_topic: MakeTopic, kafka: KafkaConfig, database_url: str, conn: asyncpg.Connection
+) -> None:
+    topic = await make_topic(partitions=3)
+    await topic.publish_numbers(range(1, 401))
+    busy: list[set[int]] = []
+    most = 0
+
+    async def slowly(transaction: Transaction, events: Sequence[Decoded[int]]) -> None:
+        nonlocal most
+        mine = {decoded.event.record.partition for decoded in events}
+        assert not any(mine & other for other in busy), "one partition in two lanes"
+        busy.append(mine)
+        most = max(most, len(busy))
+        await store(transaction, events)
+        await transaction.conn.execute("SELECT pg_sleep(0.01)")
+        busy.remove(mine)
+
+    slow = Subscription(topic.name, frozenset({"test.numbered.v1"}), decode_number, slowly)
+    async with running(kafka, database_url, slow, batch_size=10):
+        await until_stored(conn, 400)
+    await assert_exactly(conn, range(1, 401))
+    assert most == 2

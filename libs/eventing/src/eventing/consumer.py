@@ -8,7 +8,7 @@ has chosen the offset it was read from: every change of the assignment, and ever
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -106,15 +106,21 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         self._started_at = self.generation
         return True
 
-    async def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+    async def poll(self, max_records: int, timeout_s: float, *, but: Collection[Partition] = ()) -> list[Record]:
         """Records in log order per partition, none if there are none yet or the generation changed meanwhile.
+
+        Of the partitions in `but` there are none.
 
         Raises KafkaError if the client is broken, WorkerStopped if the log no longer has an offset asked for,
         UnreadableRecord if one partition cannot be read on. After that, `start_at` is needed.
         """
-        generation, self._polling = self.generation, True
+        generation = self.generation
+        wanted = self._client.assignment() - {TopicPartition(*partition) for partition in but} if but else ()
+        if but and not wanted:
+            return []
+        self._polling = True
         try:
-            fetched = await self._client.getmany(timeout_ms=round(timeout_s * 1000), max_records=max_records)
+            fetched = await self._client.getmany(*wanted, timeout_ms=round(timeout_s * 1000), max_records=max_records)
         except NoOffsetForPartitionError:
             fetched = {}  # the client looked for a committed offset before `start_at` was called
         except _UNREADABLE:

@@ -26,6 +26,10 @@ _POLL_S: Final = 0.5
 _LOST_IN_ROW: Final = 5
 
 
+Lane = Sequence[Batch]
+"""Batches that one poster posts, one after the other."""
+
+
 class _Unhealthy(Exception):
     """The consumer answers, but does not do its work."""
 
@@ -41,14 +45,18 @@ class Patience:
 
 
 class Supervisor:
-    """Runs until `stop` is set, or raises WorkerStopped where only an operator can help."""
+    """Runs until `stop` is set, or raises WorkerStopped where only an operator can help.
+
+    Each of the `posters` has a connection of its own, and posts other partitions than the others at the same time:
+    while the server works for one, Python works for the other.
+    """
 
     def __init__(
         self,
         kafka: KafkaConfig,
         group: str,
         subscriptions: Mapping[str, Subscription[Any]],
-        poster: Poster,
+        posters: Sequence[Poster],
         *,
         batch_size: int,
         status: Status,
@@ -57,7 +65,8 @@ class Supervisor:
         self._kafka = kafka
         self._group = group
         self._subscriptions = subscriptions
-        self._poster = poster
+        self._posters = posters
+        self._poster = posters[0]
         self._batch_size = batch_size
         self._status = status
         self._patience = patience
@@ -100,31 +109,49 @@ class Supervisor:
         ahead = asyncio.create_task(self._fetch(consumer))
         try:
             while not stop.is_set():
-                batches = await self._fetched(ahead)
-                if batches is None or consumer.generation != generation or await self._is_resumed():
-                    generation, batches = await self._position(consumer), []
+                lanes = await self._fetched(ahead)
+                if lanes is None or consumer.generation != generation or await self._is_resumed():
+                    generation, lanes = await self._position(consumer), []
                 ahead = asyncio.create_task(self._fetch(consumer))
                 try:
-                    for batch in batches:
-                        if batch.generation == consumer.generation:
-                            await self._poster.post(batch)
-                    lost_in_row = 0 if batches else lost_in_row
+                    await self._post(consumer, lanes)
+                    lost_in_row = 0 if lanes else lost_in_row
                 except ProgressLost as lost:
                     log.info("progress_lost", detail=str(lost))
                     generation, lost_in_row = -1, lost_in_row + 1
                     if lost_in_row >= _LOST_IN_ROW:
                         raise _Unhealthy("others move the progress of partitions this consumer holds") from lost
-                await self._look_after(consumer, bool(batches))
+                await self._look_after(consumer, bool(lanes))
         finally:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
 
-    async def _fetch(self, consumer: Consumer) -> list[Batch]:
-        generation = consumer.generation
-        by_topic: defaultdict[str, list[Record]] = defaultdict(list)
-        for record in await consumer.poll(self._batch_size, _POLL_S):
-            by_topic[record.topic].append(record)
-        return [self._judged(consumer, generation, topic, records) for topic, records in by_topic.items()]
+    async def _post(self, consumer: Consumer, lanes: Sequence[Lane]) -> None:
+        """All lanes come to their end, also when one fails: a commit that is cut off would leave us in doubt."""
+        posting = [self._post_lane(consumer, *each) for each in zip(self._posters, lanes, strict=False)]
+        failures = [result for result in await asyncio.gather(*posting, return_exceptions=True) if result is not None]
+        for failure in sorted(failures, key=lambda failure: isinstance(failure, ProgressLost)):
+            raise failure
+
+    async def _post_lane(self, consumer: Consumer, poster: Poster, lane: Lane) -> None:
+        for batch in lane:
+            if batch.generation == consumer.generation:
+                await poster.post(batch)
+
+    async def _fetch(self, consumer: Consumer) -> list[Lane]:
+        """For each poster what no other gets records of; only the first waits for some."""
+        lanes: list[Lane] = []
+        taken: set[Partition] = set()
+        for _ in self._posters:
+            generation = consumer.generation
+            by_topic: defaultdict[str, list[Record]] = defaultdict(list)
+            for record in await consumer.poll(self._batch_size, 0 if lanes else _POLL_S, but=taken):
+                by_topic[record.topic].append(record)
+            if not by_topic:
+                break
+            lanes.append([self._judged(consumer, generation, *of_topic) for of_topic in by_topic.items()])
+            taken |= {Partition(r.topic, r.partition) for records in by_topic.values() for r in records}
+        return lanes
 
     def _judged(self, consumer: Consumer, generation: int, topic: str, records: Sequence[Record]) -> Batch:
         if misplaced := consumer.count_misplaced(topic, records):
@@ -132,7 +159,7 @@ class Supervisor:
         subscription = self._subscriptions[topic]
         return Batch(topic, generation, [judge(subscription, record) for record in records])
 
-    async def _fetched(self, ahead: asyncio.Task[list[Batch]]) -> Sequence[Batch] | None:
+    async def _fetched(self, ahead: asyncio.Task[list[Lane]]) -> Sequence[Lane] | None:
         """What `ahead` brought; None if one partition had to be paused for it, so that all are to be positioned."""
         done, _ = await asyncio.wait({ahead}, timeout=self._patience.rebalance_s)
         if not done:
@@ -156,7 +183,8 @@ class Supervisor:
         raise _Unhealthy(f"no assignment for {self._patience.rebalance_s} s")
 
     def _adopt(self, offsets: dict[Partition, int], stored: Mapping[Partition, Progress]) -> None:
-        self._poster.believed = offsets
+        for poster in self._posters:
+            poster.believed = offsets
         self._last_record = time.monotonic()
         self._status.ready("kafka")
         metrics.PAUSED.set(len(self._paused))

@@ -34,9 +34,10 @@ Part = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 class WorkerConfig:
     """`service` is the consumer group, the name of the relay's lock and of the database sessions.
 
-    `topics` are the contracts of all topics read or written. A batch that is not done `shutdown_s` after a signal is
-    rolled back. `at_start` is called once the database is there, before anything is read, and may raise WorkerStopped;
-    `parts` run beside the work.
+    `topics` are the contracts of all topics read or written. So many `lanes` post at the same time, each other
+    partitions over a connection of its own. A batch that is not done `shutdown_s` after a signal is rolled back.
+    `at_start` is called once the database is there, before anything is read, and may raise WorkerStopped; `parts` run
+    beside the work.
     """
 
     service: str
@@ -46,6 +47,7 @@ class WorkerConfig:
     metrics_port: int
     metrics_host: str = "127.0.0.1"
     batch_size: int = 1_000
+    lanes: int = 2
     single_attempts: int = 3
     failures_in_row_limit: int = 10
     shutdown_s: float = 10.0
@@ -96,19 +98,22 @@ async def _work(
 ) -> None:
     await _wait_until_usable(config, stop, status)
     by_topic = {subscription.topic: subscription for subscription in subscriptions}
-    session = Session(config.database_url, application_name=f"{config.service}-worker")
-    poster = Poster(
-        session,
-        by_topic,
-        single_attempts=config.single_attempts,
-        failures_in_row_limit=config.failures_in_row_limit,
-        status=status,
-    )
+    sessions = [Session(config.database_url, application_name=f"{config.service}-worker") for _ in range(config.lanes)]
+    posters = [
+        Poster(
+            session,
+            by_topic,
+            single_attempts=config.single_attempts,
+            failures_in_row_limit=config.failures_in_row_limit,
+            status=status,
+        )
+        for session in sessions
+    ]
     supervisor = Supervisor(
         config.kafka,
         config.service,
         by_topic,
-        poster,
+        posters,
         batch_size=config.batch_size,
         status=status,
         patience=config.patience,
@@ -122,7 +127,8 @@ async def _work(
             *(part(stop) for part in config.parts),
         )
     finally:
-        await session.close()
+        for session in sessions:
+            await session.close()
 
 
 async def _all_or_none(*parts: Any) -> None:

@@ -110,14 +110,17 @@ async def running(
     batch_size: int = 50,
     patience: Patience = HASTY,
 ) -> AsyncIterator[Running]:
-    """A supervisor with a connection of its own; ended as by SIGTERM."""
+    """A supervisor with two connections of its own; ended as by SIGTERM."""
     stop, status, topics = asyncio.Event(), Status(), {subscription.topic: subscription}
-    session = Session(database_url, application_name="receiver-worker")
-    poster = Poster(session, topics, single_attempts=2, failures_in_row_limit=3, backoff=Backoff(0.02, 0.2))
+    sessions = [Session(database_url, application_name="receiver-worker") for _ in range(2)]
+    posters = [
+        Poster(session, topics, single_attempts=2, failures_in_row_limit=3, backoff=Backoff(0.02, 0.2))
+        for session in sessions
+    ]
     supervisor = Supervisor(
-        kafka, subscription.topic, topics, poster, batch_size=batch_size, status=status, patience=patience
+        kafka, subscription.topic, topics, posters, batch_size=batch_size, status=status, patience=patience
     )
-    run = Running(poster, supervisor, status)
+    run = Running(posters[0], supervisor, status)
     run.task = asyncio.create_task(supervisor.run(stop))
     try:
         yield run
@@ -126,7 +129,8 @@ async def running(
         try:
             await asyncio.wait_for(run.task, 20)
         finally:
-            await session.close()
+            for session in sessions:
+                await session.close()
 
 
 async def numbers(conn: asyncpg.Connection) -> list[int]:

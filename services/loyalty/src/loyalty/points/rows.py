@@ -3,17 +3,20 @@
 Instants are microseconds here and timestamps there, cents per class a dict here and jsonb there.
 """
 
+import functools
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
 import msgspec
+from eventing import binary_copy
 from eventing.arrays import numbers, texts
 from programme.facts import Purchase, Return
 from programme.instants import from_datetime, to_datetime
 from programme.timeline import BASIS, steps_from_json, steps_to_json
 
-from loyalty.points.account import Account
+from loyalty.points.account import Account, Entry
 from loyalty.points.domain import Key, KnownReturn, Position
 
 POSITION_COLUMNS = (
@@ -124,21 +127,50 @@ def timeline_record(account: Account) -> tuple[int, str, int, int]:
     return (account.account_no, _to_json.encode(steps_to_json(account.timeline)).decode(), *account.timeline_version)
 
 
-def position_record(position: Position) -> tuple[Any, ...]:
-    """The values of `POSITION_COLUMNS`."""
+_position_head = struct.Struct("!hiqi").pack
+_position_times = struct.Struct("!iqiq").pack
+_position_sums = struct.Struct("!iqiqi?iiiq").pack
+
+
+def packed_position(position: Position) -> bytes:
+    """The values of `POSITION_COLUMNS`, packed for COPY."""
     purchase = position.purchase
-    return (
-        position.account_no,
-        purchase.purchase_id,
-        to_datetime(purchase.occurred_us),
-        to_datetime(position.received_us),
-        _to_json.encode(purchase.cents_by_class).decode(),
-        purchase.vouchers,
-        position.eligible_cents,
-        position.returned_cents,
-        position.returned_completely,
-        position.bonus_percent,
-        position.posted_points,
+    purchase_id = purchase.purchase_id.encode()
+    return b"".join(
+        (
+            _position_head(len(POSITION_COLUMNS), 8, position.account_no, len(purchase_id)),
+            purchase_id,
+            _position_times(
+                8, binary_copy.timestamp(purchase.occurred_us), 8, binary_copy.timestamp(position.received_us)
+            ),
+            binary_copy.jsonb(_to_json.encode(purchase.cents_by_class)),
+            binary_copy.texts(purchase.vouchers),
+            _position_sums(
+                *(8, position.eligible_cents, 8, position.returned_cents, 1, position.returned_completely),
+                *(4, position.bonus_percent, 8, position.posted_points),
+            ),
+        )
+    )
+
+
+_entry_head = struct.Struct("!hiqiq").pack
+_entry_points = struct.Struct("!iq").pack
+_word = functools.lru_cache(maxsize=64)(binary_copy.text)
+"""Kinds and levels are a handful of words."""
+
+
+def packed_entry(entry: Entry) -> bytes:
+    """The fields of an entry, packed for COPY."""
+    account_no, entry_no, kind, points, purchase_id, cause_id, level = entry
+    return b"".join(
+        (
+            _entry_head(len(entry), 8, account_no, 8, entry_no),
+            _word(kind),
+            _entry_points(8, points),
+            binary_copy.text(purchase_id),
+            binary_copy.text(cause_id),
+            _word(level),
+        )
     )
 
 

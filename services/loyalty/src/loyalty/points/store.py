@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import asyncpg
 from eventing.arrays import texts
+from eventing.binary_copy import copy_packed
 from programme.instants import to_datetime
 
 from loyalty.points.account import Account, Entry
@@ -18,8 +19,9 @@ from loyalty.points.rows import (
     account_of,
     columns,
     key_arrays,
+    packed_entry,
+    packed_position,
     position_of,
-    position_record,
     position_sums,
     return_of,
     return_record,
@@ -182,11 +184,11 @@ async def write_positions(conn: Connection, positions: Iterable[Position]) -> No
     new, changed = [], []
     for position in positions:
         if position.is_new:
-            new.append(position_record(position))
+            new.append(packed_position(position))
         elif position.changed:
             changed.append(position_sums(position))
     if new:
-        await conn.copy_records_to_table("purchase_position", records=new, columns=POSITION_COLUMNS)
+        await copy_packed(conn, "purchase_position", POSITION_COLUMNS, new)
     if changed:
         await conn.execute(
             """
@@ -227,9 +229,9 @@ async def write_accounts(conn: Connection, accounts: Iterable[Account]) -> None:
         """,
         *sums_arrays(changed),
     )
-    entries = [entry for account in changed for entry in account.new_entries]
+    entries = [packed_entry(entry) for account in changed for entry in account.new_entries]
     if entries:
-        await conn.copy_records_to_table("ledger_entry", records=entries, columns=Entry._fields)
+        await copy_packed(conn, "ledger_entry", Entry._fields, entries)
 
 
 async def write_timelines(conn: Connection, accounts: Iterable[Account]) -> None:
