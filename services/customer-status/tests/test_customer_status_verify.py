@@ -78,6 +78,31 @@ async def test_a_right_database_is_clean(filled: None, conn: asyncpg.Connection,
             "M2 p2",
         ),
         (
+            "UPDATE purchase SET total_cents = 99 WHERE purchase_id = 'p2'",
+            "purchases whose sums are those of their returns",
+            "M2 p2",
+        ),
+        (
+            "UPDATE purchase SET returned_total_cents = 0 WHERE purchase_id = 'p1'",
+            "purchases whose sums are those of their returns",
+            "M1 p1",
+        ),
+        (
+            "UPDATE purchase SET civil_date = '2026-03-02' WHERE purchase_id = 'p1'",
+            "purchases whose sums are those of their returns",
+            "M1 p1",
+        ),
+        (
+            "UPDATE purchase_return SET civil_date = '2026-03-01'",
+            "returns whose sums are those of their lines",
+            "M1 r1",
+        ),
+        (
+            "UPDATE purchase_return SET total_cents = 99",
+            "returns whose sums are those of their lines",
+            "M1 r1",
+        ),
+        (
             "UPDATE event_progress SET next_offset = 5",
             "partitions read no further than the log goes",
             "kundenclub.purchases[0] 5",

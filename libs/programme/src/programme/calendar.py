@@ -5,6 +5,7 @@ once, at import. Instants of events are written with years 2000 to 2099; the ran
 for the boundaries that follow from them.
 """
 
+from calendar import monthrange
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -125,6 +126,26 @@ def civil_year(us: int) -> int:
 def year_of_day(day: int) -> int:
     """The calendar year of a civil day. Raises ValueError outside 1999 to 2105."""
     return _YEAR[_index(day)]
+
+
+def months_before(day: int, months: int) -> int:
+    """The same date so many months earlier, or the last one of that month if it is shorter (rules 3.12).
+
+    What lies after it is within these months as of `day`; 12 of them are the year of rules 3.4. Before the calendar
+    begins: the day before it. Raises ValueError outside 1999 to 2105.
+    """
+    date = date_of(_index(day) + _FIRST_DAY)
+    year, month = divmod(date.year * 12 + date.month - 1 - months, 12)
+    if year < FIRST_YEAR:
+        return _FIRST_DAY - 1
+    first = date.replace(year=year, month=month + 1, day=1)
+    return day_of(first) + min(date.day, monthrange(year, month + 1)[1]) - 1
+
+
+def month_of_day(day: int) -> int:
+    """The calendar month of a civil day, counted from the year 0. Raises ValueError outside 1999 to 2105."""
+    date = date_of(_index(day) + _FIRST_DAY)
+    return date.year * 12 + date.month - 1
 
 
 def boundary_us(year: int) -> int:

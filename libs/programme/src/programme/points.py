@@ -31,6 +31,11 @@ def eligible_cents(cents_by_class: Mapping[str, int], terms: Terms) -> int:
     return max(0, earning_cents(cents_by_class, terms))
 
 
+def total_cents(cents_by_class: Mapping[str, int]) -> int:
+    """The cents of all classes, whether or not they earn: what lifecycle and revenue count (rules 3.12, 3.13)."""
+    return sum(cents_by_class.values())
+
+
 def unknown_classes(cents_by_class: Mapping[str, int], terms: Terms) -> frozenset[str]:
     """Classes the terms do not know: they earn nothing and are reported, never an error (rules 3.1)."""
     return frozenset(cents_by_class) - terms.earning_classes - terms.other_classes
@@ -47,9 +52,9 @@ def total_points(cents: int, bonus_percent: int) -> int:
     return cents * (100 + bonus_percent) // 10_000
 
 
-def remaining_cents(eligible: int, returned: int, complete: bool) -> int:
-    """What is left of a purchase after all its returns (rules 3.3), in eligible cents.
+def remaining_cents(bought: int, returned: int, complete: bool) -> int:
+    """What is left of a purchase after all its returns (rules 3.3): of its eligible cents, or of all its cents.
 
     `returned` is the sum over its returns, `complete` whether one of them is complete.
     """
-    return 0 if complete else max(0, eligible - returned)
+    return 0 if complete else max(0, bought - returned)

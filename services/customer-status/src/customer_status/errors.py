@@ -9,3 +9,19 @@ class MemberNotFound(Problem):
     status = 404
     code = "member_not_found"
     title = "Member not found"
+
+
+class SnapshotNotFound(Problem):
+    """No snapshot was taken of the date; where a class is wanted, of no date up to it."""
+
+    status = 404
+    code = "snapshot_not_found"
+    title = "Snapshot not found"
+
+
+class DateInTheFuture(Problem):
+    """What has not happened cannot be kept."""
+
+    status = 422
+    code = "date_in_the_future"
+    title = "The date has not begun"

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from programme.terms import Programme
 from webapi.app import build_app
 
+from customer_status.segments import api as segments_api
 from customer_status.settings import ApiSettings
 from customer_status.terms import service as terms
 from customer_status.tiers import api as tiers_api
@@ -38,7 +39,7 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
         title="Kunden-Club customer-status",
         version=VERSION,
         description=DESCRIPTION,
-        routers=[tiers_api.router],
+        routers=[tiers_api.router, segments_api.router],
         open_pool=pool,
         development=settings.development,
     )

@@ -5,6 +5,8 @@ from eventing.tables import event_tables
 from webapi.idempotency import idempotency_key_table
 from webapi.keys import api_key_table
 
+from customer_status.key_accounts.tables import key_accounts_tables
+from customer_status.segments.tables import segments_tables
 from customer_status.terms.tables import terms_tables
 from customer_status.tiers.tables import tiers_tables
 
@@ -14,3 +16,5 @@ api_key_table(metadata)
 idempotency_key_table(metadata)
 tiers_tables(metadata)
 terms_tables(metadata)
+segments_tables(metadata)
+key_accounts_tables(metadata)

@@ -20,7 +20,7 @@ from programme.timeline import Timeline
 
 from customer_status.audit import store
 from customer_status.audit.store import History
-from customer_status.tiers.domain import PurchaseRow, ReturnRow, known_return, new_purchase_row
+from customer_status.tiers.domain import PurchaseRow, ReturnRow, known_return, new_purchase_row, new_return_row
 
 OUTBOX_MAY_WAIT_S = 30
 
@@ -75,6 +75,9 @@ def check_member(report: Report, programme: Programme, history: History) -> None
     for kept, due in zip(history.purchases, judged.purchases, strict=True):
         check.expect(kept == due, f"{name} {due.fact.purchase_id}")
         _note_anomalies(report, programme, name, due)
+    check = report.check("returns whose sums are those of their lines")
+    for row in history.returns:
+        check.expect(row == new_return_row(row.account_no, row.fact, row.received_us), f"{name} {row.fact.return_id}")
     for row in judged.waiting:
         waiting = f"{name} {row.fact.return_id} of {row.fact.purchase_id}"
         report.anomaly("returns that wait for their purchase").add(waiting)
@@ -93,8 +96,9 @@ def _judge(programme: Programme, history: History) -> Judged:
         if purchase is None:
             waiting.append(row)
             continue
+        row = new_return_row(row.account_no, row.fact, row.received_us)
         back = known_return(programme, purchase, row.fact)
-        purchase.take_back(back)
+        purchase.take_back(back, row.total_cents)
         known.append(back)
     timeline = fold(programme, [row.known() for row in judged.values()], known)
     return Judged(timeline, list(judged.values()), waiting)

@@ -9,6 +9,14 @@ from programme.timeline import BASIS, Timeline
 from customer_status.audit.store import History
 from customer_status.tiers.domain import PurchaseRow, ReturnRow
 
+PURCHASE_SUMS = (
+    "eligible_cents",
+    "returned_cents",
+    "returned_completely",
+    "day",
+    "total_cents",
+    "returned_total_cents",
+)
 ONLY_IN_THE_LOG = "known to the log only: erased, or its row is lost"
 
 
@@ -43,7 +51,7 @@ def _purchase(purchase_id: str, live: PurchaseRow, right: PurchaseRow) -> Iterat
     if (live.fact, live.received_us) != (right.fact, right.received_us):
         yield "purchase with other content", purchase_id
         return
-    for name in ("eligible_cents", "returned_cents", "returned_completely"):
+    for name in PURCHASE_SUMS:
         kept, due = getattr(live, name), getattr(right, name)
         if kept != due:
             yield "wrong sum", f"{purchase_id} {name} {kept}, due {due}"
@@ -52,6 +60,8 @@ def _purchase(purchase_id: str, live: PurchaseRow, right: PurchaseRow) -> Iterat
 def _return(return_id: str, live: ReturnRow, right: ReturnRow) -> Iterator[Found]:
     if (live.fact, live.received_us) != (right.fact, right.received_us):
         yield "return with other content", return_id
+    elif live != right._replace(account_no=live.account_no):
+        yield "wrong sum", return_id
 
 
 def _purchases(history: History) -> dict[str, PurchaseRow]:

@@ -51,10 +51,11 @@ async def fingerprints(conn: Connection, member_ids: Collection[str]) -> dict[st
             hashtextextended(ROW (joined_at, events, waiting_returns, state, coalesce(timeline, $2))::text, 0)
                 AS member,
             (SELECT bit_xor(hashtextextended(ROW (purchase_id, occurred_at, received_at, cents_by_class, vouchers,
-                                                  eligible_cents, returned_cents, returned_completely)::text, 0))
+                                                  eligible_cents, returned_cents, returned_completely,
+                                                  civil_date, total_cents, returned_total_cents)::text, 0))
              FROM purchase WHERE purchase.account_no = member.account_no) AS purchases,
             (SELECT bit_xor(hashtextextended(ROW (return_id, purchase_id, occurred_at, received_at, cents_by_class,
-                                                  complete)::text, 0))
+                                                  complete, civil_date, total_cents)::text, 0))
              FROM purchase_return WHERE purchase_return.account_no = member.account_no) AS returns
         FROM member WHERE member_id = ANY ($1::text[])""",
         list(member_ids),

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from programme.calendar import civil_day
 from programme.facts import Purchase, Return
 from programme.fold import KnownPurchase, KnownReturn
 from programme.levels import LevelState, add_purchase, add_return, new_state, replay, timeline_of
-from programme.points import eligible_cents, remaining_cents
+from programme.points import eligible_cents, remaining_cents, total_cents
 from programme.terms import Programme
 from programme.timeline import BASIS, MOST_CAUSES, Cause, Timeline
 
@@ -56,13 +57,16 @@ class Member:
 
 @dataclass(slots=True)
 class PurchaseRow:
-    """One purchase and what came back of it."""
+    """One purchase and what came back of it, in cents that earn points and in all cents. `day` is its civil day."""
 
     account_no: int
     received_us: int
     fact: Purchase
     eligible_cents: int
+    total_cents: int
+    day: int
     returned_cents: int = 0
+    returned_total_cents: int = 0
     returned_completely: bool = False
 
     @property
@@ -70,9 +74,15 @@ class PurchaseRow:
         """Eligible cents that no return took back (rules 3.3)."""
         return remaining_cents(self.eligible_cents, self.returned_cents, self.returned_completely)
 
-    def take_back(self, back: KnownReturn) -> None:
-        """Count one more return."""
+    @property
+    def remaining_total_cents(self) -> int:
+        """What no return took back, of all classes: what lifecycle and revenue count (rules 3.12, 3.13)."""
+        return remaining_cents(self.total_cents, self.returned_total_cents, self.returned_completely)
+
+    def take_back(self, back: KnownReturn, total: int) -> None:
+        """Count one more return; `total` is the cents of all its classes."""
         self.returned_cents += back.eligible_cents
+        self.returned_total_cents += total
         self.returned_completely |= back.complete
 
     def known(self) -> KnownPurchase:
@@ -81,11 +91,13 @@ class PurchaseRow:
 
 
 class ReturnRow(NamedTuple):
-    """One return, whether or not its purchase is known."""
+    """One return, whether or not its purchase is known; `total_cents` of all classes, `day` is its civil day."""
 
     account_no: int
     received_us: int
     fact: Return
+    total_cents: int
+    day: int
 
 
 @dataclass(slots=True)
@@ -127,7 +139,7 @@ class Batch:
         early = self.waiting.pop(key, [])
         member.waiting_returns -= len(early)
         for each in sorted(early, key=lambda row: row.fact.occurred_us):
-            self._take_back(member, row, each.fact)
+            self._take_back(member, row, each)
         return Outcome.ACCEPTED
 
     def add_return(self, fact: Return, received_us: int) -> Outcome:
@@ -137,7 +149,7 @@ class Batch:
         known = self.returns.get(key)
         if known is not None:
             return Outcome.REPEAT if known.fact == fact else Outcome.CONFLICT
-        row = self.returns[key] = ReturnRow(member.account_no, received_us, fact)
+        row = self.returns[key] = new_return_row(member.account_no, fact, received_us)
         self.new_returns.append(row)
         member.events += 1
         member.changed = True
@@ -150,11 +162,11 @@ class Batch:
         if purchase_key not in self.new_purchases:
             self.changed_purchases[purchase_key] = purchase
         member.causes.append(Cause("return", fact.return_id, max(fact.occurred_us, purchase.fact.occurred_us)))
-        self._take_back(member, purchase, fact)
+        self._take_back(member, purchase, row)
         return Outcome.ACCEPTED
 
-    def _take_back(self, member: Member, purchase: PurchaseRow, fact: Return) -> None:
-        known = known_return(self.programme, purchase, fact)
+    def _take_back(self, member: Member, purchase: PurchaseRow, row: ReturnRow) -> None:
+        known = known_return(self.programme, purchase, row.fact)
         member.late = member.late or not add_return(
             self.programme,
             member.levels,
@@ -163,7 +175,7 @@ class Batch:
             purchase.returned_cents,
             purchase.returned_completely,
         )
-        purchase.take_back(known)
+        purchase.take_back(known, row.total_cents)
 
     def changed_members(self) -> list[Member]:
         """The members whose rows have to be written."""
@@ -173,7 +185,14 @@ class Batch:
 def new_purchase_row(programme: Programme, account_no: int, fact: Purchase, received_us: int) -> PurchaseRow:
     """A purchase nothing came back of, judged by the terms at its own instant (rules 3.11)."""
     eligible = eligible_cents(fact.cents_by_class, programme.at(fact.occurred_us))
-    return PurchaseRow(account_no, received_us, fact, eligible)
+    return PurchaseRow(
+        account_no, received_us, fact, eligible, total_cents(fact.cents_by_class), civil_day(fact.occurred_us)
+    )
+
+
+def new_return_row(account_no: int, fact: Return, received_us: int) -> ReturnRow:
+    """A return as it came."""
+    return ReturnRow(account_no, received_us, fact, total_cents(fact.cents_by_class), civil_day(fact.occurred_us))
 
 
 def known_return(programme: Programme, purchase: PurchaseRow, fact: Return) -> KnownReturn:

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import msgspec
 from eventing.arrays import numbers, texts
+from programme.calendar import date_of, day_of
 from programme.facts import Purchase, Return
 from programme.instants import from_datetime, to_datetime
 from programme.levels import LevelState, decode, encode, new_state
@@ -36,6 +37,9 @@ PURCHASE_COLUMNS = (
     "eligible_cents",
     "returned_cents",
     "returned_completely",
+    "civil_date",
+    "total_cents",
+    "returned_total_cents",
 )
 RETURN_COLUMNS = (
     "account_no",
@@ -45,6 +49,8 @@ RETURN_COLUMNS = (
     "received_at",
     "cents_by_class",
     "complete",
+    "civil_date",
+    "total_cents",
 )
 
 _cents = msgspec.json.Decoder(dict[str, int]).decode
@@ -83,12 +89,15 @@ def purchase_from_row(row: asyncpg.Record, member_id: str | None) -> PurchaseRow
         vouchers=tuple(row["vouchers"]),
     )
     return PurchaseRow(
-        row["account_no"],
-        from_datetime(row["received_at"]),
-        fact,
-        row["eligible_cents"],
-        row["returned_cents"],
-        row["returned_completely"],
+        account_no=row["account_no"],
+        received_us=from_datetime(row["received_at"]),
+        fact=fact,
+        eligible_cents=row["eligible_cents"],
+        total_cents=row["total_cents"],
+        day=day_of(row["civil_date"]),
+        returned_cents=row["returned_cents"],
+        returned_total_cents=row["returned_total_cents"],
+        returned_completely=row["returned_completely"],
     )
 
 
@@ -102,7 +111,8 @@ def return_from_row(row: asyncpg.Record, member_id: str | None) -> ReturnRow:
         cents_by_class=_cents(row["cents_by_class"]),
         complete=row["complete"],
     )
-    return ReturnRow(row["account_no"], from_datetime(row["received_at"]), fact)
+    received_us, day = from_datetime(row["received_at"]), day_of(row["civil_date"])
+    return ReturnRow(row["account_no"], received_us, fact, row["total_cents"], day)
 
 
 def purchase_record(row: PurchaseRow) -> tuple[Any, ...]:
@@ -117,6 +127,9 @@ def purchase_record(row: PurchaseRow) -> tuple[Any, ...]:
         row.eligible_cents,
         row.returned_cents,
         row.returned_completely,
+        date_of(row.day),
+        row.total_cents,
+        row.returned_total_cents,
     )
 
 
@@ -130,6 +143,8 @@ def return_record(row: ReturnRow) -> tuple[Any, ...]:
         to_datetime(row.received_us),
         _to_json(row.fact.cents_by_class),
         row.fact.complete,
+        date_of(row.day),
+        row.total_cents,
     )
 
 

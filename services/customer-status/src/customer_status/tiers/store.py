@@ -123,14 +123,25 @@ async def update_purchases(conn: Connection, rows: Collection[PurchaseRow]) -> N
     """Write what came back of known purchases."""
     if not rows:
         return
-    records = [(row.account_no, row.fact.purchase_id, row.returned_cents, row.returned_completely) for row in rows]
+    records = [
+        (
+            row.account_no,
+            row.fact.purchase_id,
+            row.returned_cents,
+            row.returned_total_cents,
+            row.returned_completely,
+        )
+        for row in rows
+    ]
     await conn.execute(
         """
-        UPDATE purchase SET returned_cents = new.returned_cents, returned_completely = new.returned_completely
-        FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[])
-          AS new (account_no, purchase_id, returned_cents, returned_completely)
+        UPDATE purchase
+        SET returned_cents = new.returned_cents, returned_total_cents = new.returned_total_cents,
+            returned_completely = new.returned_completely
+        FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[])
+          AS new (account_no, purchase_id, returned_cents, returned_total_cents, returned_completely)
         WHERE purchase.account_no = new.account_no AND purchase.purchase_id = new.purchase_id""",
-        *columns(records, 4),
+        *columns(records, 5),
     )
 
 

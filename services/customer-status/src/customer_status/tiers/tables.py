@@ -54,6 +54,9 @@ def _purchase(metadata: sa.MetaData) -> None:
         sa.Column("eligible_cents", sa.BigInteger, nullable=False, comment="by the terms at occurred_at"),
         sa.Column("returned_cents", sa.BigInteger, nullable=False, comment="eligible cents of all its returns"),
         sa.Column("returned_completely", sa.Boolean, nullable=False),
+        sa.Column("civil_date", sa.Date, nullable=False, comment="of occurred_at in Europe/Berlin"),
+        sa.Column("total_cents", sa.Integer, nullable=False, comment="of all classes"),
+        sa.Column("returned_total_cents", sa.BigInteger, nullable=False, comment="cents of all classes of its returns"),
     )
 
 
@@ -68,4 +71,6 @@ def _purchase_return(metadata: sa.MetaData) -> None:
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False, comment="the record's stamp in the log"),
         sa.Column("cents_by_class", pg.JSONB, nullable=False),
         sa.Column("complete", sa.Boolean, nullable=False),
+        sa.Column("civil_date", sa.Date, nullable=False, comment="of occurred_at in Europe/Berlin"),
+        sa.Column("total_cents", sa.Integer, nullable=False, comment="of all classes"),
     )
