@@ -70,7 +70,10 @@ async def count_segments(
     caller: Annotated[Caller, require("segments:read")],
     on: Annotated[CivilDate | None, Query(alias="date", description="At the end of which day; default today")] = None,
 ) -> SegmentsBody:
-    """Members by level, lifecycle and ABC class, counted now from everything known that had happened by then."""
+    """How many members are what at the end of a day: by level, lifecycle and ABC class.
+
+    Counted now from everything known that had happened by then: of a past day it may change when a till reports late.
+    """
     day = day_asked_for(on, now)
     segments = await service.count_segments(snapshot, programme, day)
     return SegmentsBody(**_sums(segments), date=date_of(day), segments=_bodies(segments))
@@ -114,7 +117,7 @@ async def read_snapshot(
 @router.get(
     "/v1/segments/snapshots/{date}/members.csv",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/csv": {}}}, **responses(SnapshotNotFound)},
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **responses(SnapshotNotFound)},
 )
 async def export_snapshot(
     on: SnapshotDate, request: Request, snapshot: RequestSnapshot, caller: Annotated[Caller, require("segments:read")]
