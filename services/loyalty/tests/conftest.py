@@ -77,7 +77,9 @@ async def post(database: ServiceDatabase, programme: Programme, conn: asyncpg.Co
     await session.close()
 
 
-ALL_SCOPES = frozenset({"members:read", "members:write", "vouchers:write"})
+ALL_SCOPES = frozenset(
+    {"members:read", "members:write", "vouchers:write", "vouchers:codes", "quotes:read", "adjustments:write"}
+)
 
 
 @pytest.fixture

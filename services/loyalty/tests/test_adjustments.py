@@ -155,13 +155,13 @@ async def test_a_rebuild_sees_what_each_adjustment_posted(
     number = (await adjust(api, staff("alice"), 300)).json()["adjustment_id"]
     [account_no] = [row["account_no"] for row in await conn.fetch("SELECT account_no FROM account")]
     assert await rebuild_store.points_of_adjustments(conn, [account_no]) == {account_no: {number: 300}}
-    assert await rebuild_store.points_of_vouchers(conn, [account_no]) == {account_no: {}}
+    assert await rebuild_store.points_of_rewards(conn, [account_no]) == {account_no: {}}
     entry = (
         "INSERT INTO ledger_entry (account_no, entry_no, kind, points, cause_id) VALUES ($1, 2, 'rebuild', -300, $2)"
     )
     await conn.execute(entry, account_no, f"adjustment {number}")
     assert await rebuild_store.points_of_adjustments(conn, [account_no]) == {account_no: {number: 0}}
-    assert await rebuild_store.points_of_vouchers(conn, [account_no]) == {account_no: {}}
+    assert await rebuild_store.points_of_rewards(conn, [account_no]) == {account_no: {}}
 
 
 async def test_points_given_repay_a_negative_balance(api: AsyncClient, staff: Staff, post: Post) -> None:

@@ -8,7 +8,7 @@ from datetime import date
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -22,6 +22,7 @@ WON_LEVELS = LEVELS[1:]
 FIRST_TERMS_FROM = date(2000, 1, 1)
 
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+_Days = Annotated[int, msgspec.Meta(ge=1, le=366)]
 _Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 _Class = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]{1,32}\Z")]
 
@@ -31,11 +32,17 @@ class ProgrammeError(ValueError):
 
 
 class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something points buy (rules 3.10)."""
+    """Something points buy (rules 3.10): a voucher has a value and a validity, a product a name and a number.
+
+    What the other kind has is 0 or empty, and so are names that terms of earlier versions do not give.
+    """
 
     points: _Positive
-    value_cents: _Positive
-    valid_years: Annotated[int, msgspec.Meta(ge=1, le=10)]
+    kind: Literal["voucher", "product"] = "voucher"
+    value_cents: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 0
+    valid_years: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0
+    name: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    sku: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class Lifecycle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +86,7 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     lifecycle: Lifecycle
     abc: Abc
     adjustment_limit_points: _Positive = 1000
+    expiring_soon_days: _Days = 30
 
     @cached_property
     def from_us(self) -> int:
@@ -158,9 +166,22 @@ def _problem(terms: Terms) -> str | None:
         return "bonus_percent must name " + ", ".join(LEVELS)
     if not terms.rewards:
         return "rewards must name at least one"
+    for name, reward in terms.rewards.items():
+        if wrong := _problem_of_reward(reward):
+            return f"rewards.{name}: {wrong}"
     values = [terms.thresholds[level] for level in WON_LEVELS]
     if values != sorted(set(values)):
         return "thresholds must grow from level to level"
     if terms.abc.a_percent >= terms.abc.b_percent:
         return "abc.a_percent must be below abc.b_percent"
     return None
+
+
+def _problem_of_reward(reward: Reward) -> str | None:
+    if reward.kind == "voucher":
+        if not (reward.value_cents and reward.valid_years):
+            return "a voucher needs value_cents and valid_years"
+        return "a voucher has no sku" if reward.sku else None
+    if reward.value_cents or reward.valid_years:
+        return "a product has no value_cents and no valid_years"
+    return None if reward.name and reward.sku else "a product needs name and sku"

@@ -75,6 +75,22 @@ class VoucherAlreadyRedeemed(Problem):
     title = "Voucher already redeemed"
 
 
+class VoucherReserved(Problem):
+    """A checkout holds it for another purchase; carries `reserved_until`."""
+
+    status = 409
+    code = "voucher_reserved"
+    title = "Voucher reserved for another purchase"
+
+
+class RedemptionIsFinal(Problem):
+    """A purchase event has named the voucher: it was sold, and only a complete return ends the use."""
+
+    status = 409
+    code = "redemption_is_final"
+    title = "The redemption can no longer be undone"
+
+
 class VoucherCancelled(Problem):
     """Staff cancelled it and its points went back; carries `cancelled_at`."""
 
@@ -100,7 +116,7 @@ class VoucherNotApplicable(Problem):
 
 
 class PurchaseHasVoucher(Problem):
-    """The purchase has redeemed another voucher."""
+    """The purchase has redeemed or reserved another voucher."""
 
     status = 409
     code = "purchase_has_voucher"

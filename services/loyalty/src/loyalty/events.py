@@ -10,7 +10,7 @@ from eventing.records import Message
 from programme.instants import format_instant
 
 from loyalty.points.account import Account
-from loyalty.vouchers.domain import Use
+from loyalty.vouchers.uses import Use
 
 SOURCE = "urn:kundenclub:loyalty"
 LOYALTY_TOPIC = "kundenclub.loyalty"
@@ -19,6 +19,13 @@ POINTS_POSTED = "kundenclub.points.posted.v1"
 VOUCHER_ISSUED = "kundenclub.voucher.issued.v1"
 VOUCHER_REDEEMED = "kundenclub.voucher.redeemed.v1"
 VOUCHER_CANCELLED = "kundenclub.voucher.cancelled.v1"
+VOUCHER_RESERVED = "kundenclub.voucher.reserved.v1"
+VOUCHER_RELEASED = "kundenclub.voucher.released.v1"
+VOUCHER_UNDONE = "kundenclub.voucher.undone.v1"
+VOUCHER_EXPIRED = "kundenclub.voucher.expired.v1"
+VOUCHER_EXPIRING_SOON = "kundenclub.voucher.expiring-soon.v1"
+POINTS_EXPIRING_SOON = "kundenclub.points.expiring-soon.v1"
+PRODUCT_ORDERED = "kundenclub.product.ordered.v1"
 MEMBER_JOINED = "kundenclub.member.joined.v1"
 
 MOST_ENTRIES = 1_000
@@ -76,6 +83,78 @@ class VoucherCancelled(msgspec.Struct):
     cancelled_at: str
 
 
+class VoucherReserved(msgspec.Struct):
+    """A checkout holds a voucher for a purchase, newly or for longer; no event tells that the time is up."""
+
+    member_id: str
+    event_no: int
+    voucher_id: str
+    purchase_id: str
+    reserved_at: str
+    reserved_until: str
+
+
+class VoucherReleased(msgspec.Struct):
+    """A checkout gave up its reservation."""
+
+    member_id: str
+    event_no: int
+    voucher_id: str
+    purchase_id: str
+    released_at: str
+
+
+class VoucherUndone(msgspec.Struct):
+    """A redemption was taken back: the order failed."""
+
+    member_id: str
+    event_no: int
+    voucher_id: str
+    purchase_id: str
+    undone_at: str
+
+
+class VoucherExpired(msgspec.Struct):
+    """An unused voucher can no longer be used since `expired_at`; its points do not come back."""
+
+    member_id: str
+    event_no: int
+    voucher_id: str
+    expired_at: str
+
+
+class VoucherExpiringSoon(msgspec.Struct):
+    """An unused voucher can be used before `valid_until`, which is near."""
+
+    member_id: str
+    event_no: int
+    voucher_id: str
+    value_cents: int
+    valid_until: str
+
+
+class PointsExpiringSoon(msgspec.Struct):
+    """Points that are lost at `expires_at` unless they are spent before."""
+
+    member_id: str
+    event_no: int
+    points: int
+    expires_at: str
+
+
+class ProductOrdered(msgspec.Struct):
+    """Points were turned into a product, which is to be handed over or sent."""
+
+    member_id: str
+    event_no: int
+    order_id: str
+    reward: str
+    sku: str
+    name: str
+    points: int
+    ordered_at: str
+
+
 class MemberJoined(msgspec.Struct):
     """A member joined the club."""
 
@@ -83,12 +162,31 @@ class MemberJoined(msgspec.Struct):
     joined_at: str
 
 
-AccountEvent = PointsPosted | VoucherIssued | VoucherRedeemed | VoucherCancelled
+AccountEvent = (
+    PointsPosted
+    | PointsExpiringSoon
+    | ProductOrdered
+    | VoucherIssued
+    | VoucherReserved
+    | VoucherReleased
+    | VoucherRedeemed
+    | VoucherUndone
+    | VoucherCancelled
+    | VoucherExpiringSoon
+    | VoucherExpired
+)
 _TYPES: dict[type[AccountEvent], str] = {
     PointsPosted: POINTS_POSTED,
+    PointsExpiringSoon: POINTS_EXPIRING_SOON,
+    ProductOrdered: PRODUCT_ORDERED,
     VoucherIssued: VOUCHER_ISSUED,
+    VoucherReserved: VOUCHER_RESERVED,
+    VoucherReleased: VOUCHER_RELEASED,
     VoucherRedeemed: VOUCHER_REDEEMED,
+    VoucherUndone: VOUCHER_UNDONE,
     VoucherCancelled: VOUCHER_CANCELLED,
+    VoucherExpiringSoon: VOUCHER_EXPIRING_SOON,
+    VoucherExpired: VOUCHER_EXPIRED,
 }
 
 

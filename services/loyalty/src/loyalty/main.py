@@ -12,6 +12,8 @@ from webapi.app import build_app
 
 from loyalty.adjustments import api as adjustments_api
 from loyalty.members import api as members_api
+from loyalty.quotes import api as quotes_api
+from loyalty.rewards import api as rewards_api
 from loyalty.settings import ApiSettings
 from loyalty.terms import service as terms
 from loyalty.vouchers import api as vouchers_api
@@ -41,7 +43,13 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
         title="Kunden-Club loyalty",
         version=VERSION,
         description=DESCRIPTION,
-        routers=[members_api.router, adjustments_api.router, vouchers_api.router],
+        routers=[
+            members_api.router,
+            adjustments_api.router,
+            rewards_api.router,
+            vouchers_api.router,
+            quotes_api.router,
+        ],
         open_pool=pool,
         development=settings.development,
     )

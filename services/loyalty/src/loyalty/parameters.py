@@ -1,16 +1,23 @@
 """What calls are made of: identifiers as the contracts spell them, and the parts a request takes from the process."""
 
 import time
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
+from programme.calendar import civil_day
 from programme.facts import BUSINESS_ID, MEMBER_ID, PRODUCT_CLASS
+from programme.instants import from_datetime
 from programme.terms import Programme
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
+from webapi.models import Instant
 
 from loyalty.vouchers.service import Vouchers
 
 MemberId = Annotated[str, Path(pattern=f"^{MEMBER_ID.pattern}$", description="The member's card number")]
+MemberIdText = Annotated[
+    str, StringConstraints(pattern=f"^{MEMBER_ID.pattern}$"), Field(description="The member's card number")
+]
 PurchaseId = Annotated[str, StringConstraints(pattern=f"^{BUSINESS_ID.pattern}$")]
 CentsByClass = Annotated[
     dict[
@@ -19,6 +26,14 @@ CentsByClass = Annotated[
     ],
     Field(min_length=1, max_length=1_000, description="What is to be paid, in euro cents by product class"),
 ]
+
+
+def _in_calendar(value: datetime) -> datetime:
+    civil_day(from_datetime(value))  # the calendar ends where events do
+    return value
+
+
+PastInstant = Annotated[Instant, AfterValidator(_in_calendar)]
 
 
 def now_us() -> int:

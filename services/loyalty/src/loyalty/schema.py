@@ -7,6 +7,7 @@ from webapi.keys import api_key_table
 
 from loyalty.adjustments.tables import adjustment_tables
 from loyalty.points.tables import points_tables
+from loyalty.rewards.tables import reward_tables
 from loyalty.terms.tables import terms_tables
 from loyalty.vouchers.tables import voucher_tables
 
@@ -17,4 +18,5 @@ idempotency_key_table(metadata)
 points_tables(metadata)
 voucher_tables(metadata)
 adjustment_tables(metadata)
+reward_tables(metadata)
 terms_tables(metadata)

@@ -18,7 +18,8 @@ from loyalty.adjustments.domain import Adjustment, credited_by_year
 from loyalty.adjustments.domain import debited_by_year as debited_by_adjustments
 from loyalty.audit.store import AccountHistory
 from loyalty.points.domain import Position
-from loyalty.vouchers.domain import Voucher, debited_by_year
+from loyalty.rewards.domain import ProductOrder, debited_by_year
+from loyalty.vouchers.domain import Voucher
 
 
 class Bought(NamedTuple):
@@ -40,6 +41,7 @@ class AsOf:
 
     purchases: list[Bought]
     vouchers: list[Voucher]
+    products: list[ProductOrder]
     timeline: Timeline
     adjustments: list[Adjustment]
 
@@ -49,8 +51,8 @@ class AsOf:
         return earned - self.spent_points() - self.expired_points(moment_us) + self.adjusted_points()
 
     def spent_points(self) -> int:
-        """Points spent, net of those given back."""
-        return sum(voucher.due_points() for voucher in self.vouchers)
+        """Points spent on vouchers and products, net of those given back."""
+        return sum(voucher.due_points() for voucher in self.vouchers) + sum(each.points for each in self.products)
 
     def adjusted_points(self) -> int:
         """What staff gave, less what they took."""
@@ -66,8 +68,9 @@ class AsOf:
         return total_by_year(bought, credited_by_year(self.adjustments))
 
     def debited_by_year(self) -> dict[int, int]:
-        """What the vouchers cost and staff took, by the civil year it is dated."""
-        return total_by_year(debited_by_year(self.vouchers), debited_by_adjustments(self.adjustments))
+        """What vouchers and products cost and staff took, by the civil year it is dated."""
+        spent = debited_by_year(self.vouchers, self.products)
+        return total_by_year(spent, debited_by_adjustments(self.adjustments))
 
 
 def as_of(history: AccountHistory, programme: Programme, at_us: int | None, known_us: int | None) -> AsOf | None:
@@ -83,15 +86,17 @@ def as_of(history: AccountHistory, programme: Programme, at_us: int | None, know
     positions = [row for row in history.positions if counts(row.purchase.occurred_us, row.received_us)]
     returns = [row.fact for row in history.returns if counts(row.fact.occurred_us, row.received_us)]
     vouchers = [voucher for each in history.vouchers if (voucher := each.as_of(at_us, known_us)) is not None]
+    products = [each for each in history.products if counts(each.ordered_us, each.ordered_us)]
     adjustments = [each for each in history.adjustments if each.is_known(at_us, known_us)]
     joined_us = history.account.joined_us
     joined = joined_us is not None and counts(joined_us, joined_us)
-    if (at_us, known_us) != (None, None) and not (positions or returns or vouchers or adjustments or joined):
+    anything = positions or returns or vouchers or products or adjustments or joined
+    if (at_us, known_us) != (None, None) and not anything:
         return None
     known = _known_returns(programme, positions, returns)
     timeline = history.account.timeline if known_us is None else _timeline(programme, positions, known)
     bought = _bought(programme, positions, known, None if known_us is None else timeline)
-    return AsOf(bought, vouchers, timeline, adjustments)
+    return AsOf(bought, vouchers, products, timeline, adjustments)
 
 
 def _known_returns(programme: Programme, positions: list[Position], returns: list[Return]) -> list[KnownReturn]:

@@ -12,11 +12,14 @@ from loyalty.points.account import Account
 from loyalty.points.domain import KnownReturn, Position
 from loyalty.points.rows import account_of, position_of, return_of
 from loyalty.points.store import ACCOUNT, POSITION, RETURN, Connection
+from loyalty.rewards.domain import ProductOrder
+from loyalty.rewards.store import products_of
 from loyalty.vouchers.domain import Voucher
 from loyalty.vouchers.store import vouchers_of
 
 _ACCOUNTS_AT_ONCE = 500
-_OF_ACCOUNTS = ("purchase_position", "purchase_return", "ledger_entry", "voucher", "adjustment")
+_OF_ACCOUNTS = ("purchase_position", "purchase_return", "ledger_entry", "voucher", "product_order", "adjustment")
+_OF_VOUCHERS = ("voucher_redemption", "voucher_undone", "voucher_reservation")
 
 
 class AccountHistory(NamedTuple):
@@ -27,6 +30,7 @@ class AccountHistory(NamedTuple):
     returns: list[KnownReturn]
     vouchers: list[Voucher]
     adjustments: list[Adjustment]
+    products: list[ProductOrder]
 
 
 class EntrySum(NamedTuple):
@@ -69,7 +73,7 @@ async def history_of(conn: Connection, member_id: str) -> AccountHistory | None:
 
 async def _with_rows(conn: Connection, rows: Sequence[asyncpg.Record]) -> list[AccountHistory]:
     numbers = [row["account_no"] for row in rows]
-    found = {row["account_no"]: AccountHistory(account_of(row), [], [], [], []) for row in rows}
+    found = {row["account_no"]: AccountHistory(account_of(row), [], [], [], [], []) for row in rows}
     for row in await conn.fetch(f"{POSITION} WHERE p.account_no = ANY($1)", numbers):
         found[row["account_no"]].positions.append(position_of(row))
     for row in await conn.fetch(f"{RETURN} WHERE r.account_no = ANY($1)", numbers):
@@ -78,6 +82,8 @@ async def _with_rows(conn: Connection, rows: Sequence[asyncpg.Record]) -> list[A
         found[voucher.account_no].vouchers.append(voucher)
     for adjustment in await adjustments_of(conn, numbers):
         found[adjustment.account_no].adjustments.append(adjustment)
+    for product in await products_of(conn, numbers):
+        found[product.account_no].products.append(product)
     return list(found.values())
 
 
@@ -107,11 +113,12 @@ async def rows_of_no_account(conn: asyncpg.Connection) -> dict[str, int]:
                 WHERE NOT EXISTS (SELECT FROM account a WHERE a.account_no = t.account_no)""",
             timeout=LONG_STATEMENT_S,
         )
-    found["voucher_redemption"] = await conn.fetchval(
-        """SELECT count(*) FROM voucher_redemption r
-           WHERE NOT EXISTS (SELECT FROM voucher v WHERE v.voucher_no = r.voucher_no)""",
-        timeout=LONG_STATEMENT_S,
-    )
+    for table in _OF_VOUCHERS:
+        found[table] = await conn.fetchval(
+            f"""SELECT count(*) FROM {table} t
+                WHERE NOT EXISTS (SELECT FROM voucher v WHERE v.voucher_no = t.voucher_no)""",
+            timeout=LONG_STATEMENT_S,
+        )
     return found
 
 

@@ -22,7 +22,7 @@ from loyalty.adjustments.domain import debited_by_year as debited_by_adjustments
 from loyalty.audit import store
 from loyalty.audit.store import AccountHistory, EntrySum
 from loyalty.points.domain import Position
-from loyalty.vouchers.domain import debited_by_year
+from loyalty.rewards.domain import debited_by_year
 
 OUTBOX_MAY_WAIT = "30 seconds"
 
@@ -147,8 +147,10 @@ def _check_vouchers(report: Report, history: AccountHistory, sums: list[EntrySum
         )
     spent = -sum(row.points for row in sums if row.purchase_id is None and row.kind not in ("expiry", "adjustment"))
     charged = sum(voucher.posted_points for voucher in history.vouchers)
-    report.check("accounts whose debits are their vouchers").expect(
-        spent == charged, f"{name}: {spent} points debited, {charged} posted for its vouchers"
+    ordered = sum(product.points for product in history.products)
+    report.check("accounts whose debits are their vouchers and products").expect(
+        spent == charged + ordered,
+        f"{name}: {spent} points debited, {charged} posted for its vouchers, {ordered} for its products",
     )
 
 
@@ -164,7 +166,7 @@ def _points_by_year(history: AccountHistory) -> tuple[dict[int, int], dict[int, 
     earned = by_year((position.purchase.occurred_us, position.posted_points) for position in history.positions)
     return (
         total_by_year(earned, credited_by_year(history.adjustments)),
-        total_by_year(debited_by_year(history.vouchers), debited_by_adjustments(history.adjustments)),
+        total_by_year(debited_by_year(history.vouchers, history.products), debited_by_adjustments(history.adjustments)),
     )
 
 

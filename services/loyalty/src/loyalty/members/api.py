@@ -5,9 +5,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
-from programme.calendar import civil_day
 from programme.instants import from_datetime, to_datetime
-from pydantic import AfterValidator
 from webapi.auth import Caller, require
 from webapi.database import RequestSnapshot, RequestTransaction
 from webapi.models import Instant, Model
@@ -17,19 +15,11 @@ from webapi.problems import responses
 from loyalty.errors import MemberNotFound, PurchaseNotFound
 from loyalty.members import service, store
 from loyalty.members.views import EntryView, MemberView, PurchaseView, entry_view, member_view, purchase_view
-from loyalty.parameters import MemberId, Now, PurchaseId, TheProgramme
+from loyalty.parameters import MemberId, Now, PastInstant, PurchaseId, TheProgramme
 from loyalty.points.account import Account
 from loyalty.points.store import Connection, find_account
 
 router = APIRouter(tags=["members"])
-
-
-def _in_calendar(value: datetime) -> datetime:
-    civil_day(from_datetime(value))  # the calendar ends where events do
-    return value
-
-
-PastInstant = Annotated[Instant, AfterValidator(_in_calendar)]
 
 
 class Joined(Model):

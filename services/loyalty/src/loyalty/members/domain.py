@@ -93,6 +93,8 @@ def tell(line: LedgerLine, moments: Moments) -> Cause:
             return Cause("voucher", line.cause_id, f"voucher {line.cause_id} was issued: {points}")
         case "voucher":
             return Cause("voucher", line.cause_id, f"{_uses(line)}: {points}")
+        case "product":
+            return Cause("product", line.cause_id, f"{line.cause_id} was ordered: {points}")
         case "adjustment":
             reason = moments.reasons.get(line.cause_id or "", "unknown")
             return Cause("adjustment", line.cause_id, f"adjustment {line.cause_id} by staff, {reason}: {points}")
@@ -104,11 +106,11 @@ def tell(line: LedgerLine, moments: Moments) -> Cause:
 
 
 def _mended(line: LedgerLine) -> str:
-    """A rebuild mends positions, which its entry names as its purchase, what vouchers cost, and adjustments."""
+    """A rebuild mends positions, which its entry names as its purchase, what rewards cost, and adjustments."""
     if line.purchase_id is not None:
         return f"purchase {line.purchase_id}"
     named = line.cause_id or ""
-    return named if named.startswith("adjustment ") else f"voucher {named}"
+    return named if named.startswith(("adjustment ", "product-")) else f"voucher {named}"
 
 
 def adjustment_ids(lines: Sequence[LedgerLine]) -> list[int]:

@@ -40,10 +40,10 @@ class Standing(NamedTuple):
     balance_points: int
     level: str
     bonus_percent: int
-    cheapest_reward_points: int
+    cheapest_voucher_points: int | None
     expiring_next: NextExpiry | None
     open_vouchers: list[tuple[Voucher, int]]
-    """Each with the first instant it can no longer be used."""
+    """Those that are not used, reserved ones too, each with the first instant it can no longer be used."""
 
 
 class ExplainedPurchase(NamedTuple):
@@ -144,13 +144,15 @@ def _standing(
     vouchers: list[Voucher],
 ) -> Standing:
     terms, level = programme.at(moment_us), level_at(timeline, moment_us)
-    usable = [voucher for voucher in vouchers if voucher.state_at(moment_us, programme) == "open"]
+    usable = [voucher for voucher in vouchers if voucher.state_at(moment_us, programme) in ("open", "reserved")]
     return Standing(
         joined_us=joined_us,
         balance_points=balance_points,
         level=level,
         bonus_percent=terms.bonus_percent[level],
-        cheapest_reward_points=min(reward.points for reward in terms.rewards.values()),
+        cheapest_voucher_points=min(
+            (reward.points for reward in terms.rewards.values() if reward.kind == "voucher"), default=None
+        ),
         expiring_next=expiring_next,
         open_vouchers=[(voucher, voucher.usable_until_us(programme)) for voucher in usable],
     )

@@ -42,7 +42,7 @@ class MemberView(Model):
     balance_points: Annotated[int, Field(description="Below zero after a return of points already spent")]
     level: Annotated[Level, Field(description="Of a purchase made at this moment")]
     bonus_percent: int
-    points_to_next_voucher: int
+    points_to_next_voucher: Annotated[int | None, Field(description="null where the terms offer no voucher")]
     expiring_next: ExpiringPoints | None
     open_vouchers: list[OpenVoucher]
 
@@ -52,7 +52,10 @@ class CauseView(Model):
 
     kind: Annotated[
         str,
-        Field(description="What `id` is: purchase, return, timeline, voucher, adjustment, expiry (a year), rebuild"),
+        Field(
+            description="What `id` is: purchase, return, timeline, voucher, product (its order), adjustment, expiry"
+            " (a year), rebuild"
+        ),
     ]
     id: str | None
     text: Annotated[
@@ -75,7 +78,8 @@ class EntryView(Model):
     cause_id: Annotated[
         str | None,
         Field(
-            description="return_id, voucher_id, adjustment_id, year of expiry, what made the level: `purchase <id>` ..."
+            description="return_id, voucher_id, order_id, adjustment_id, year of expiry, what made the level:"
+            " `purchase <id>` ..."
         ),
     ]
     cause: CauseView
@@ -143,7 +147,9 @@ def member_view(member_id: str, standing: Standing) -> MemberView:
         balance_points=standing.balance_points,
         level=standing.level,
         bonus_percent=standing.bonus_percent,
-        points_to_next_voucher=max(0, standing.cheapest_reward_points - standing.balance_points),
+        points_to_next_voucher=None
+        if standing.cheapest_voucher_points is None
+        else max(0, standing.cheapest_voucher_points - standing.balance_points),
         expiring_next=None
         if expiring is None
         else ExpiringPoints(points=expiring.points, at=to_datetime(expiring.at_us)),

@@ -18,7 +18,8 @@ from programme.terms import Programme
 from programme.timeline import Timeline, TimelineChanged, level_at, step_at
 
 from loyalty.points.account import Account
-from loyalty.vouchers.domain import CompleteReturn, Naming, Use, Voucher, settle
+from loyalty.vouchers.domain import Voucher, settle
+from loyalty.vouchers.uses import CompleteReturn, Naming, Use
 
 
 class Outcome(Enum):

@@ -7,7 +7,7 @@ they would. An account's rows refer to `account_no` only, so erasing a member cu
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-ENTRY_KINDS = ("purchase", "return", "level", "reward", "voucher", "adjustment", "expiry", "rebuild")
+ENTRY_KINDS = ("purchase", "return", "level", "reward", "voucher", "product", "adjustment", "expiry", "rebuild")
 
 
 def points_tables(metadata: sa.MetaData) -> None:
@@ -53,6 +53,13 @@ def _account(metadata: sa.MetaData) -> None:
             nullable=False,
             server_default=sa.text("extract(year FROM now() AT TIME ZONE 'Europe/Berlin')::int"),
             comment="the year whose 1 January is the last one up to which expiry is posted",
+        ),
+        sa.Column(
+            "expiring_told_year",
+            sa.Integer,
+            nullable=False,
+            server_default="0",
+            comment="the year at whose 1 January points are lost that was told last",
         ),
         postgresql_with={"fillfactor": 80},
     )
@@ -108,7 +115,9 @@ def _ledger_entry(metadata: sa.MetaData) -> None:
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("points", sa.BigInteger, nullable=False, comment="signed change of the balance, never 0"),
         sa.Column("purchase_id", sa.Text(collation="C")),
-        sa.Column("cause_id", sa.Text, comment="what caused it: return_id, timeline version, voucher_id, year"),
+        sa.Column(
+            "cause_id", sa.Text, comment="what caused it: return_id, timeline version, voucher_id, order_id, year"
+        ),
         sa.Column("level", sa.Text, comment="kind level: what rates the purchase now"),
         sa.CheckConstraint("points <> 0", name="ledger_entry_changes_the_balance"),
         sa.CheckConstraint(f"kind IN ({', '.join(repr(kind) for kind in ENTRY_KINDS)})", name="ledger_entry_kind"),

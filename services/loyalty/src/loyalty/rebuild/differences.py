@@ -11,20 +11,22 @@ from loyalty.adjustments.domain import debited_by_year as debited_by_adjustments
 from loyalty.audit.store import AccountHistory, EntrySum
 from loyalty.points.account import Account
 from loyalty.points.domain import KnownReturn, Position
-from loyalty.vouchers.domain import debited_by_year
+from loyalty.rewards.domain import debited_by_year
 
 ONLY_IN_THE_LOG = "known to the log only: erased, or its row is lost"
 TIMELINE_IS_GONE = "timeline no longer on its topic, run `customer-status republish` first"
-VOUCHER_IS_GONE = "entries of a voucher there is not: bring its row back"
+VOUCHER_IS_GONE = "entries of a voucher or product order there is not: bring its row back"
 ADJUSTMENT_IS_GONE = "entries of an adjustment there is not: bring its row back"
 NOT_REPAIRED = frozenset({TIMELINE_IS_GONE, VOUCHER_IS_GONE, ADJUSTMENT_IS_GONE})
 
 
 class Posted(NamedTuple):
-    """What the entries of an account add up to: by purchase, voucher, adjustment, of expiry, in all; their numbers."""
+    """What the entries of an account add up to: by purchase, by voucher or product order, by adjustment, of expiry, in
+    all; their numbers.
+    """
 
     by_purchase: Mapping[str, int]
-    by_voucher: Mapping[str, int]
+    by_reward: Mapping[str, int]
     by_adjustment: Mapping[int, int]
     expired: int
     balance: int
@@ -45,11 +47,11 @@ class Sides(NamedTuple):
         return {p.purchase.purchase_id: p.due_points() for p in self.right.positions} if self.right else {}
 
 
-def posted_of(sums: Sequence[EntrySum], by_voucher: Mapping[str, int], by_adjustment: Mapping[int, int]) -> Posted:
+def posted_of(sums: Sequence[EntrySum], by_reward: Mapping[str, int], by_adjustment: Mapping[int, int]) -> Posted:
     """`sums` of one account's entries."""
     return Posted(
         by_purchase={row.purchase_id: row.points for row in sums if row.purchase_id is not None},
-        by_voucher=by_voucher,
+        by_reward=by_reward,
         by_adjustment=by_adjustment,
         expired=-sum(row.points for row in sums if row.kind == "expiry"),
         balance=sum(row.points for row in sums),
@@ -80,14 +82,14 @@ def differences(sides: Sides) -> Iterator[Found]:
 
 
 def points_by_year(sides: Sides) -> tuple[dict[int, int], dict[int, int]]:
-    """What was earned by the purchases of the log, and by the vouchers and adjustments there are; by civil year."""
+    """What was earned by the purchases of the log, and by the rewards and adjustments there are; by civil year."""
     positions = sides.right.positions if sides.right else ()
-    vouchers = sides.live.vouchers if sides.live else ()
+    vouchers, products = (sides.live.vouchers, sides.live.products) if sides.live else ((), ())
     adjustments = sides.live.adjustments if sides.live else ()
     earned = by_year((position.purchase.occurred_us, position.due_points()) for position in positions)
     return (
         total_by_year(earned, credited_by_year(adjustments)),
-        total_by_year(debited_by_year(vouchers), debited_by_adjustments(adjustments)),
+        total_by_year(debited_by_year(vouchers, products), debited_by_adjustments(adjustments)),
     )
 
 
@@ -112,13 +114,18 @@ def _sums(sides: Sides, live: AccountHistory) -> Iterator[Found]:
         numbers = f"{posted.entries} entries to number {posted.last_entry_no}, the account says {account.last_entry_no}"
         yield "wrong numbers of entries", numbers
     for voucher in live.vouchers:
-        points = (voucher.posted_points, posted.by_voucher.get(voucher.voucher_id, 0))
-        if points != (voucher.due_points(),) * 2:
-            says = f"{voucher.voucher_id} {points[0]}, by its entries {points[1]}, due {voucher.due_points()}"
+        both = (voucher.posted_points, posted.by_reward.get(voucher.voucher_id, 0))
+        if both != (voucher.due_points(),) * 2:
+            says = f"{voucher.voucher_id} {both[0]}, by its entries {both[1]}, due {voucher.due_points()}"
             yield "wrong points of a voucher", says
-    for voucher_id in sorted(posted.by_voucher.keys() - {voucher.voucher_id for voucher in live.vouchers}):
-        if posted.by_voucher[voucher_id]:
-            yield VOUCHER_IS_GONE, f"{voucher_id} {posted.by_voucher[voucher_id]} points"
+    for product in live.products:
+        points = posted.by_reward.get(product.order_id, 0)
+        if points != product.points:
+            yield "wrong points of a product", f"{product.order_id} {points} by its entries, due {product.points}"
+    known = {voucher.voucher_id for voucher in live.vouchers} | {product.order_id for product in live.products}
+    for lost_id in sorted(posted.by_reward.keys() - known):
+        if posted.by_reward[lost_id]:
+            yield VOUCHER_IS_GONE, f"{lost_id} {posted.by_reward[lost_id]} points"
     yield from _adjustments(live, posted)
     earned, debited = points_by_year(sides)
     if (earned, debited) != account.points_by_year():

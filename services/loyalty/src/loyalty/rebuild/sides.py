@@ -83,13 +83,13 @@ async def _sides(live: Connection, copies: Connection, keys: Sequence[str]) -> d
     sums: dict[int, list[EntrySum]] = {number: [] for number in numbers}
     for row in await entry_sums(live, numbers):
         sums[row.account_no].append(row)
-    by_voucher = await store.points_of_vouchers(live, numbers)
+    by_reward = await store.points_of_rewards(live, numbers)
     by_adjustment = await store.points_of_adjustments(live, numbers)
     found = {}
     for key in keys:
         history = kept.get(key)
         number = history.account.account_no if history else 0
-        posted = posted_of(sums.get(number, []), by_voucher.get(number, {}), by_adjustment.get(number, {}))
+        posted = posted_of(sums.get(number, []), by_reward.get(number, {}), by_adjustment.get(number, {}))
         found[key] = Sides(history, posted, right.get(key))
     return found
 
@@ -127,9 +127,13 @@ def _post_differences(sides: Sides) -> Account:
         points = due.get(purchase_id, 0) - posted.by_purchase.get(purchase_id, 0)
         account.post("rebuild", points, purchase_id=purchase_id, cause_id="rebuild")
     for voucher in _live(sides).vouchers:
-        points = voucher.due_points() - posted.by_voucher.get(voucher.voucher_id, 0)
+        points = voucher.due_points() - posted.by_reward.get(voucher.voucher_id, 0)
         account.post("rebuild", -points, cause_id=voucher.voucher_id)
         voucher.posted_points, voucher.changed = voucher.due_points(), True
+        voucher.notice_due_us = None if voucher.has_ended() else voucher.issued_us  # the job finds out when
+    for product in _live(sides).products:
+        points = product.points - posted.by_reward.get(product.order_id, 0)
+        account.post("rebuild", -points, cause_id=product.order_id)
     for adjustment in _live(sides).adjustments:
         points = adjustment.posted_points() - posted.by_adjustment.get(adjustment.adjustment_id, 0)
         account.post("rebuild", points, cause_id=f"adjustment {adjustment.adjustment_id}")

@@ -60,12 +60,13 @@ async def fingerprints(conn: Connection, member_ids: Collection[str]) -> dict[st
     return {row["member_id"]: Fingerprint(*list(row.values())[1:]) for row in rows}
 
 
-async def points_of_vouchers(conn: Connection, account_nos: Collection[int]) -> dict[int, dict[str, int]]:
-    """What was debited to each of these accounts for each voucher, by the ledger."""
+async def points_of_rewards(conn: Connection, account_nos: Collection[int]) -> dict[int, dict[str, int]]:
+    """What was debited to each of these accounts for each voucher and product order, by the ledger."""
     rows = await conn.fetch(
         """
         SELECT account_no, cause_id, -sum(points)::bigint AS points FROM ledger_entry
-        WHERE account_no = ANY($1) AND (kind IN ('reward', 'voucher') OR (kind = 'rebuild' AND purchase_id IS NULL))
+        WHERE account_no = ANY($1)
+          AND (kind IN ('reward', 'voucher', 'product') OR (kind = 'rebuild' AND purchase_id IS NULL))
           AND cause_id NOT LIKE 'adjustment %'
         GROUP BY 1, 2
         """,

@@ -1,125 +1,32 @@
-"""Rewards and vouchers over HTTP. Codes are secrets: they travel in bodies, never in a URL."""
+"""Vouchers over HTTP. Codes are secrets: they travel in bodies, never in a URL."""
 
-import json
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query
 from programme.facts import VOUCHER_ID
 from programme.instants import to_datetime
-from programme.terms import Programme
-from pydantic import Field
 from webapi.auth import Caller, require
 from webapi.database import RequestSnapshot, RequestTransaction
-from webapi.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
-from webapi.idempotency import IdempotentRoute, idempotent
-from webapi.models import Instant, Model
+from webapi.pages import Page, PageOf, encode_cursor, paged
 from webapi.problems import responses
 
-from loyalty.errors import (
-    InsufficientPoints,
-    MemberNotFound,
-    PurchaseHasVoucher,
-    RewardNotFound,
-    VoucherAlreadyRedeemed,
-    VoucherCancelled,
-    VoucherExpired,
-    VoucherNotApplicable,
-    VoucherNotFound,
-)
-from loyalty.parameters import CentsByClass, MemberId, Now, PurchaseId, TheProgramme, TheVouchers
-from loyalty.points.store import Connection
+from loyalty.errors import MemberNotFound, RedemptionIsFinal, VoucherAlreadyRedeemed, VoucherNotFound
+from loyalty.parameters import MemberId, Now, TheProgramme, TheVouchers
+from loyalty.points.store import find_account
+from loyalty.vouchers.checkout import UNUSABLE
 from loyalty.vouchers.codes import grouped
-from loyalty.vouchers.domain import Voucher, VoucherState
-from loyalty.vouchers.service import Vouchers
-from loyalty.vouchers.store import find_voucher
-
-
-class CodelessRoute(IdempotentRoute):
-    """Remembers issued vouchers without their codes, which are derived again: a stolen table holds none."""
-
-    def abridge(self, body: bytes) -> bytes:
-        """The answer with an empty `code`."""
-        return json.dumps(json.loads(body) | {"code": ""}).encode()
-
-    async def complete(self, request: Request, connection: Connection, body: bytes) -> bytes:
-        """The answer with the voucher's code."""
-        answer = json.loads(body)
-        vouchers: Vouchers = request.app.state.vouchers
-        voucher = await find_voucher(connection, answer["voucher_id"])
-        assert voucher is not None, "an answer is remembered in the transaction that stores its voucher"
-        return json.dumps(answer | {"code": grouped(vouchers.code_of(voucher))}).encode()
-
-
-router = APIRouter(tags=["vouchers"], route_class=CodelessRoute)
-
-Code = Annotated[str, Field(min_length=1, max_length=64, description="As printed, hyphens and case do not matter")]
-
-
-class RewardRequest(Model):
-    """What to spend points on."""
-
-    reward: Annotated[str, Field(min_length=1, max_length=64, examples=["voucher-5"])]
-
-
-class IssuedVoucher(Model):
-    """The voucher with its code, which only its owner should see."""
-
-    voucher_id: str
-    code: str
-    value_cents: int
-    points: int
-    valid_until: Annotated[Instant, Field(description="It can be used before this instant")]
-    balance_points: Annotated[int, Field(description="What is left after it")]
-
-
-class CodeRequest(Model):
-    """A voucher to look at."""
-
-    code: Code
-
-
-class RedeemRequest(Model):
-    """A voucher and the basket it is to pay for."""
-
-    code: Code
-    purchase_id: PurchaseId
-    cents_by_class: CentsByClass
-
-
-class VoucherView(Model):
-    """A voucher as a checkout may see it."""
-
-    voucher_id: str
-    state: VoucherState
-    value_cents: int
-    valid_until: Annotated[Instant, Field(description="It can be used before this instant")]
-    pays_not_for: Annotated[list[str], Field(description="Product classes it may not pay for")]
-    redeemed_at: Instant | None
-
-
-@router.post(
-    "/v1/members/{member_id}/rewards",
-    status_code=201,
-    responses=responses(MemberNotFound, RewardNotFound, InsufficientPoints, *IDEMPOTENCY_PROBLEMS),
+from loyalty.vouchers.domain import VoucherState
+from loyalty.vouchers.views import (
+    BasketRequest,
+    CodeRequest,
+    OwnVoucher,
+    PurchaseRequest,
+    VoucherView,
+    own_view,
+    view,
 )
-async def redeem_points(
-    member_id: MemberId,
-    body: RewardRequest,
-    transaction: RequestTransaction,
-    vouchers: TheVouchers,
-    now: Now,
-    caller: Annotated[Caller, idempotent("vouchers:write")],
-) -> IssuedVoucher:
-    """Turn points into a reward; the same `Idempotency-Key` gives the same voucher again, never a second one."""
-    issued = await vouchers.issue(transaction, member_id, body.reward, now)
-    return IssuedVoucher(
-        voucher_id=issued.voucher.voucher_id,
-        code=grouped(issued.code),
-        value_cents=issued.voucher.value_cents,
-        points=issued.voucher.points,
-        valid_until=to_datetime(issued.voucher.valid_until_us),
-        balance_points=issued.balance_points,
-    )
+
+router = APIRouter(tags=["vouchers"])
 
 
 @router.post("/v1/vouchers/check", responses=responses(VoucherNotFound))
@@ -132,33 +39,67 @@ async def check_voucher(
     caller: Annotated[Caller, require("vouchers:write")],
 ) -> VoucherView:
     """State, value, end date and what it may not pay for. Changes nothing."""
-    voucher = await vouchers.check(snapshot, body.code)
-    return view(voucher, programme, now)
+    return view(await vouchers.check(snapshot, body.code), programme, now)
 
 
-@router.post(
-    "/v1/vouchers/redeem",
-    responses=responses(
-        VoucherNotFound,
-        VoucherAlreadyRedeemed,
-        VoucherCancelled,
-        VoucherExpired,
-        VoucherNotApplicable,
-        PurchaseHasVoucher,
-    ),
-)
-async def redeem_voucher(
-    body: RedeemRequest,
+@router.post("/v1/vouchers/reserve", responses=responses(VoucherNotFound, *UNUSABLE))
+async def reserve_voucher(
+    body: BasketRequest,
     transaction: RequestTransaction,
     vouchers: TheVouchers,
     programme: TheProgramme,
     now: Now,
     caller: Annotated[Caller, require("vouchers:write")],
 ) -> VoucherView:
-    """Redeem a voucher for a purchase. Asking again for the same purchase answers the same, whenever that is."""
+    """Hold a voucher for a purchase, until `reserved_until`. Asking again for the same purchase renews it."""
+    voucher = await vouchers.reserve(transaction, body.code, body.purchase_id, body.cents_by_class, now)
+    return view(voucher, programme, now)
+
+
+@router.post("/v1/vouchers/release", responses=responses(VoucherNotFound))
+async def release_voucher(
+    body: PurchaseRequest,
+    transaction: RequestTransaction,
+    vouchers: TheVouchers,
+    programme: TheProgramme,
+    now: Now,
+    caller: Annotated[Caller, require("vouchers:write")],
+) -> VoucherView:
+    """End the purchase's reservation. Without one nothing changes, so it can be asked again."""
+    return view(await vouchers.release(transaction, body.code, body.purchase_id, now), programme, now)
+
+
+@router.post("/v1/vouchers/redeem", responses=responses(VoucherNotFound, *UNUSABLE))
+async def redeem_voucher(
+    body: BasketRequest,
+    transaction: RequestTransaction,
+    vouchers: TheVouchers,
+    programme: TheProgramme,
+    now: Now,
+    caller: Annotated[Caller, require("vouchers:write")],
+) -> VoucherView:
+    """Redeem a voucher for a purchase, reserved or not. Asking again for the same purchase answers the same, whenever
+    that is.
+    """
     redeemed = await vouchers.redeem(transaction, body.code, body.purchase_id, body.cents_by_class, now)
     answer = view(redeemed.voucher, programme, now)
-    return answer.model_copy(update={"state": "redeemed", "redeemed_at": to_datetime(redeemed.redeemed_us)})
+    done = {"state": "redeemed", "redeemed_at": to_datetime(redeemed.redeemed_us), "reserved_until": None}
+    return answer.model_copy(update=done)
+
+
+@router.post("/v1/vouchers/undo", responses=responses(VoucherNotFound, RedemptionIsFinal))
+async def undo_redemption(
+    body: PurchaseRequest,
+    transaction: RequestTransaction,
+    vouchers: TheVouchers,
+    programme: TheProgramme,
+    now: Now,
+    caller: Annotated[Caller, require("vouchers:write")],
+) -> VoucherView:
+    """Take the purchase's redemption back, as the order failed: only while no purchase event has named the voucher.
+    Without one nothing changes, so it can be asked again.
+    """
+    return view(await vouchers.undo(transaction, body.code, body.purchase_id, now), programme, now)
 
 
 @router.post("/v1/vouchers/{voucher_id}/cancel", responses=responses(VoucherNotFound, VoucherAlreadyRedeemed))
@@ -174,14 +115,26 @@ async def cancel_voucher(
     return view(await vouchers.cancel(transaction, voucher_id, now), programme, now)
 
 
-def view(voucher: Voucher, programme: Programme, now_us: int) -> VoucherView:
-    """A voucher without its code."""
-    uses = voucher.current_uses()
-    return VoucherView(
-        voucher_id=voucher.voucher_id,
-        state=voucher.state_at(now_us, programme),
-        value_cents=voucher.value_cents,
-        valid_until=to_datetime(voucher.usable_until_us(programme)),
-        pays_not_for=sorted(programme.at(now_us).voucher_pays_not_for),
-        redeemed_at=to_datetime(uses[0].since_us) if uses else None,
+@router.get("/v1/members/{member_id}/vouchers", responses=responses(MemberNotFound))
+async def read_vouchers(
+    member_id: MemberId,
+    page: Annotated[Page, paged(int)],
+    snapshot: RequestSnapshot,
+    vouchers: TheVouchers,
+    programme: TheProgramme,
+    now: Now,
+    caller: Annotated[Caller, require("vouchers:codes")],
+    state: Annotated[VoucherState | None, Query(description="Only those in this state")] = None,
+) -> PageOf[OwnVoucher]:
+    """The member's vouchers, newest first; those that can still be used with their codes. A page of those in one
+    state may hold fewer than asked for, even none, and still have a next one.
+    """
+    account = await find_account(snapshot, member_id)
+    if account is None:
+        raise MemberNotFound(f"There is no member {member_id}.")
+    before_no = None if page.after is None else int(page.after[0])
+    found, next_no = await vouchers.page(snapshot, account.account_no, state, before_no, page.limit, now)
+    return PageOf[OwnVoucher](
+        items=[own_view(each, grouped(vouchers.code_of(each)), programme, now) for each in found],
+        next_cursor=None if next_no is None else encode_cursor((next_no,)),
     )

@@ -5,86 +5,28 @@ points due for a voucher are a function of those facts; the owner's account gets
 pure.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from programme.calendar import boundary_us, civil_day, civil_year, midnight_us
 from programme.terms import Programme, Terms
 
 from loyalty.points.account import Account
+from loyalty.vouchers.uses import Naming, Reservation, Tally, Undone, Use, all_ended_us, is_later
 
-VoucherState = Literal["open", "redeemed", "cancelled", "expired"]
+VoucherState = Literal["open", "reserved", "redeemed", "cancelled", "expired"]
 
-
-class CompleteReturn(NamedTuple):
-    """A return that leaves nothing of its purchase."""
-
-    occurred_us: int
-    received_us: int
-
-
-class Naming(NamedTuple):
-    """A purchase event that names the voucher. Two members may have purchases of one id (rules 3.7)."""
-
-    account_no: int
-    purchase_id: str
-    occurred_us: int
-    received_us: int
-    complete_returns: tuple[CompleteReturn, ...] = ()
-
-    @property
-    def ended_us(self) -> int | None:
-        """The instant from which the purchase is completely returned."""
-        if not self.complete_returns:
-            return None
-        return max(self.occurred_us, min(back.occurred_us for back in self.complete_returns))
-
-    def known_by(self, at_us: int | None, known_us: int | None) -> "Naming":
-        """The same with the returns only that had happened at `at_us` and were known at `known_us`."""
-        backs = self.complete_returns
-        return self._replace(
-            complete_returns=tuple(
-                back for back in backs if not (_later(back.occurred_us, at_us) or _later(back.received_us, known_us))
-            )
-        )
-
-
-class Use(NamedTuple):
-    """A use from `since_us` on; it counts no longer from `until_us` on. Uses sort by (since_us, purchase_id)."""
-
-    since_us: int
-    purchase_id: str
-    until_us: int | None
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Uses counted, at the end of each year and in all, so that one more of thousands costs as much as the first."""
-
-    count: int = 0
-    changes_by_year: dict[int, int] = field(default_factory=dict)
-
-    def add(self, use: Use | None, sign: int) -> None:
-        """Count a use (1), or no longer (-1)."""
-        if use is None:
-            return
-        self._change(use.since_us, sign)
-        if use.until_us is None:
-            self.count += sign
-        else:
-            self._change(use.until_us, -sign)
-
-    def _change(self, us: int, change: int) -> None:
-        year = civil_year(us)
-        self.changes_by_year[year] = self.changes_by_year.get(year, 0) + change
+MINUTE_US = 60_000_000
+_DAY_US = 24 * 60 * MINUTE_US
 
 
 @dataclass(slots=True)
 class Voucher:
     """A voucher and all that is known of its uses, read under its owner's lock when it is to change.
 
-    `redemptions` (instants) and `namings` (by account_no) go by purchase_id.
+    `redemptions` (instants) and `namings` (by account_no) go by purchase_id. `notice_due_us` is when the job that tells
+    of its end has to look at it next (None: nothing to tell); the two `told` are the ends that were told.
     """
 
     voucher_no: int
@@ -100,13 +42,24 @@ class Voucher:
     cancelled_us: int | None = None
     redemptions: dict[str, int] = field(default_factory=dict)
     namings: dict[str, dict[int, Naming]] = field(default_factory=dict)
+    undone: list[Undone] = field(default_factory=list)
+    reservation: Reservation | None = None
+    notice_due_us: int | None = None
+    expiring_told_us: int | None = None
+    expired_told_us: int | None = None
     changed: bool = False
-    _tally: _Tally | None = None
+    _tally: Tally | None = None
 
     def add_redemption(self, purchase_id: str, redeemed_us: int) -> None:
         """Add a redemption through the API."""
         before = self.use_of(purchase_id)
         self.redemptions[purchase_id] = redeemed_us
+        self._count_anew(before, purchase_id)
+
+    def undo_redemption(self, purchase_id: str, undone_us: int) -> None:
+        """Take a redemption through the API back."""
+        before = self.use_of(purchase_id)
+        self.undone.append(Undone(purchase_id, self.redemptions.pop(purchase_id), undone_us))
         self._count_anew(before, purchase_id)
 
     def add_naming(self, naming: Naming) -> None:
@@ -127,7 +80,7 @@ class Voucher:
         """
         namings = self.namings.get(purchase_id)
         if namings:
-            return Use(min(n.occurred_us for n in namings.values()), purchase_id, _all_ended_us(namings.values()))
+            return Use(min(n.occurred_us for n in namings.values()), purchase_id, all_ended_us(namings.values()))
         redeemed_us = self.redemptions.get(purchase_id)
         return None if redeemed_us is None else Use(redeemed_us, purchase_id, None)
 
@@ -173,28 +126,58 @@ class Voucher:
             return "redeemed"
         if self.cancelled_us is not None:
             return "cancelled"
-        return "open" if at_us < self.usable_until_us(programme) else "expired"
+        if at_us >= self.usable_until_us(programme):
+            return "expired"
+        return "open" if self.reservation_at(at_us) is None else "reserved"
+
+    def reservation_at(self, at_us: int) -> Reservation | None:
+        """The reservation that holds it at an instant."""
+        return self.reservation if self.reservation is not None and at_us < self.reservation.until_us else None
+
+    def is_reserved_for(self, purchase_id: str, at_us: int) -> bool:
+        """Whether a purchase holds it at an instant."""
+        held = self.reservation_at(at_us)
+        return held is not None and held.purchase_id == purchase_id
+
+    def has_ended(self) -> bool:
+        """Whether it is used or cancelled, so that nothing is to be told of its end."""
+        return bool(self._tallied().count) or self.cancelled_us is not None
+
+    def next_notice_us(self, programme: Programme, at_us: int) -> int | None:
+        """When the job has to tell of its end next, as of an instant: some days before it, at it, and once each."""
+        if self.has_ended():
+            return None
+        until_us = self.usable_until_us(programme)
+        if self.expired_told_us == until_us:
+            return None
+        if self.expiring_told_us == until_us:
+            return until_us
+        return until_us - programme.at(at_us).expiring_soon_days * _DAY_US
 
     def as_of(self, at_us: int | None, known_us: int | None) -> "Voucher | None":
         """What was there of it at `at_us`, by what was known at `known_us`; None before it was issued."""
         acted = min((us for us in (at_us, known_us) if us is not None), default=None)
-        if _later(self.issued_us, acted):
+        if is_later(self.issued_us, acted):
             return None
         then = replace(
             self,
-            cancelled_us=None if self.cancelled_us is None or _later(self.cancelled_us, acted) else self.cancelled_us,
-            redemptions={name: us for name, us in self.redemptions.items() if not _later(us, acted)},
+            cancelled_us=None if self.cancelled_us is None or is_later(self.cancelled_us, acted) else self.cancelled_us,
+            redemptions={name: us for name, us in self.redemptions.items() if not is_later(us, acted)},
             namings={},
+            reservation=self.reservation if acted is None else None,
             _tally=None,
         )
+        for undone in self.undone:
+            if acted is not None and undone.redeemed_us <= acted < undone.undone_us:
+                then.redemptions[undone.purchase_id] = undone.redeemed_us
         for naming in (naming for namings in self.namings.values() for naming in namings.values()):
-            if not (_later(naming.occurred_us, at_us) or _later(naming.received_us, known_us)):
+            if not (is_later(naming.occurred_us, at_us) or is_later(naming.received_us, known_us)):
                 then.add_naming(naming.known_by(at_us, known_us))
         return then
 
-    def _tallied(self) -> _Tally:
+    def _tallied(self) -> Tally:
         if self._tally is None:
-            self._tally = _Tally()
+            self._tally = Tally()
             for use in self.uses():
                 self._tally.add(use, 1)
         return self._tally
@@ -211,21 +194,15 @@ def settle(voucher: Voucher, owner: Account, charged_before: Mapping[int, int], 
     years = charged.keys() | charged_before.keys()
     changes = {year: charged.get(year, 0) - charged_before.get(year, 0) for year in years}
     owner.add_debits({year: points for year, points in changes.items() if points})
+    if voucher.has_ended() != (voucher.notice_due_us is None):
+        voucher.notice_due_us = None if voucher.has_ended() else voucher.issued_us  # the job finds out when
+        voucher.changed = True
     points = voucher.due_points() - voucher.posted_points
     if points:
         voucher.posted_points += points
         voucher.changed = True
         owner.post("voucher", -points, purchase_id=purchase_id, cause_id=voucher.voucher_id)
     owner.correct_expiry()
-
-
-def debited_by_year(vouchers: Iterable[Voucher]) -> dict[int, int]:
-    """What some vouchers cost in all, by civil year, without zeros."""
-    sums: dict[int, int] = {}
-    for voucher in vouchers:
-        for year, points in voucher.charges_by_year().items():
-            sums[year] = sums.get(year, 0) + points
-    return {year: points for year, points in sums.items() if points}
 
 
 def valid_until_us(issued_us: int, valid_years: int) -> int:
@@ -241,13 +218,3 @@ def payable_cents(cents_by_class: Mapping[str, int], terms: Terms) -> int:
 def _extended_us(ended_us: int, terms: Terms) -> int:
     """The end of the last of the days that a voucher is usable again after its use was given back."""
     return midnight_us(civil_day(ended_us) + terms.extension_days + 1)
-
-
-def _all_ended_us(namings: Collection[Naming]) -> int | None:
-    """When the last of them ended; None if one has not."""
-    ended = [us for naming in namings if (us := naming.ended_us) is not None]
-    return max(ended) if len(ended) == len(namings) else None
-
-
-def _later(us: int, than_us: int | None) -> bool:
-    return than_us is not None and us > than_us

@@ -1,0 +1,92 @@
+"""From a code or a member to the locked account that is to change, and its way back to the tables.
+
+The only place that says that there is no voucher with a code: whoever guesses codes comes by here.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from eventing.outbox import enqueue
+
+from loyalty import events
+from loyalty.errors import InsufficientPoints, MemberNotFound, VoucherNotFound
+from loyalty.points import store as accounts
+from loyalty.points.account import Account
+from loyalty.points.store import Connection
+from loyalty.vouchers import store
+from loyalty.vouchers.codes import MalformedCode, normalised, voucher_id
+from loyalty.vouchers.domain import Voucher
+from loyalty.vouchers.store import Owned
+
+
+class Desk(NamedTuple):
+    """A voucher and its owner's account, which is locked, and the owner's name."""
+
+    voucher: Voucher
+    account: Account
+    owner: str
+
+
+async def find_code(conn: Connection, code: str) -> Owned:
+    """Whose voucher a code is. Raises `VoucherNotFound`: unknown, malformed and erased owners' codes answer alike."""
+    try:
+        owned = await store.find_owner(conn, voucher_id(normalised(code)))
+    except MalformedCode:
+        owned = None
+    if owned is None:
+        raise VoucherNotFound("There is no voucher with this code.")
+    return owned
+
+
+async def find_id(conn: Connection, voucher_id: str) -> Owned:
+    """Whose voucher an id names. Raises `VoucherNotFound`."""
+    owned = await store.find_owner(conn, voucher_id)
+    if owned is None:
+        raise VoucherNotFound("There is no voucher with this id.")
+    return owned
+
+
+async def lock_owner(conn: Connection, owned: Owned) -> Desk:
+    """Lock the owner's account, and read it and the voucher after. Raises `VoucherNotFound` if just erased."""
+    account = await _locked(conn, owned.account_no)
+    if account is None or account.member_id is None:
+        raise VoucherNotFound("There is no voucher with this code.")
+    voucher = (await store.read_vouchers(conn, [owned.voucher_id]))[owned.voucher_id]
+    return Desk(voucher, account, account.member_id)
+
+
+async def account_that_affords(conn: Connection, member_id: str, reward_name: str, points: int, now_us: int) -> Account:
+    """Lock the account of a member who can pay for a reward.
+
+    Who cannot is refused before: a hundred requests at once for points that are gone need not queue for the lock.
+    Raises `MemberNotFound`, `InsufficientPoints`.
+    """
+    found = await accounts.find_account(conn, member_id)
+    if found is None:
+        raise MemberNotFound(f"There is no member {member_id}.")
+    _refuse_without(found, reward_name, points, now_us)
+    account = await _locked(conn, found.account_no)
+    if account is None or account.member_id is None:
+        raise MemberNotFound(f"There is no member {member_id}.")
+    _refuse_without(account, reward_name, points, now_us)
+    return account
+
+
+async def save(conn: Connection, account: Account, event: Callable[[int], events.AccountEvent]) -> None:
+    """Write the account, then publish its new entries and, as the next version, `event`."""
+    posted = events.points_posted(account)
+    messages = [events.account_message(account, event(account.next_event_no()))]
+    await accounts.write_accounts(conn, [account])
+    await enqueue(conn, [*posted, *messages])
+
+
+def _refuse_without(account: Account, reward_name: str, points: int, now_us: int) -> None:
+    balance = account.available_points(now_us)
+    if balance < points:
+        raise InsufficientPoints(f"{reward_name} costs {points} points.", balance_points=balance, needed_points=points)
+
+
+async def _locked(conn: Connection, account_no: int) -> Account | None:
+    """By its number: to lock by a name would create the account of a member who was erased meanwhile."""
+    await accounts.lock_accounts(conn, (), [account_no])
+    return (await accounts.read_owners(conn, [account_no])).get(account_no)
