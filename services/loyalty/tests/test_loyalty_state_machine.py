@@ -218,6 +218,7 @@ class Stage:
     def clear(self) -> None:
         """Forget everything: each history starts with an empty database."""
         tables = "account, purchase_position, purchase_return, ledger_entry, voucher, voucher_redemption"
+        tables += ", voucher_undone, voucher_reservation, product_order"
         self.run(self.owner.execute(f"TRUNCATE {tables}, outbox, dead_letter, event_progress"))
         rows = [(topic, 0) for topic in self.subscriptions]
         self.run(self.conn.executemany("INSERT INTO event_progress VALUES ($1, 0, $2)", rows))
