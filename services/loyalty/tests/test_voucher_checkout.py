@@ -16,7 +16,7 @@ async def told(conn: asyncpg.Connection) -> list[tuple[str, dict[str, Any]]]:
     """The events of vouchers in the outbox, in order: what happened, and its data."""
     rows = await conn.fetch("SELECT messages FROM outbox ORDER BY outbox_id")
     messages = [message for row in rows for message in unpack(row["messages"])]
-    named = [(dict(m.headers)["ce_type"].decode(), json.loads(m.value or b"")) for m in messages]
+    named = [((dict(m.headers)["ce_type"] or b"").decode(), json.loads(m.value or b"")) for m in messages]
     return [(name.split(".")[2], data) for name, data in named if ".voucher." in name]
 
 
@@ -167,7 +167,7 @@ async def test_the_member_sees_their_vouchers_by_state_and_only_the_codes_that_w
     async def seen(**params: Any) -> list[tuple[str, str | None]]:
         found, cursor = [], None
         while True:
-            more = {} if cursor is None else {"cursor": cursor}
+            more: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
             page = (await till.api.get("/v1/members/M1/vouchers", params=params | more)).json()
             found += [(each["state"], each["code"]) for each in page["items"]]
             cursor = page["next_cursor"]

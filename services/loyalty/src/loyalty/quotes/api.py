@@ -68,9 +68,9 @@ async def make_quote(
     now: Now,
     caller: Annotated[Caller, require("quotes:read")],
 ) -> QuoteView:
-    """The points a basket would earn at the member's level, and whether a voucher could be used on it and why not.
+    """Ask what a basket would earn, and whether a voucher would pay.
 
-    Changes nothing. An unknown code is refused as everywhere; what else speaks against a voucher is told.
+    Changes nothing. The points are those of the member's level. An unknown code is refused as everywhere; what else speaks against a voucher is told.
     """
     found = await quote(
         snapshot,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from programme.instants import to_datetime
-from pydantic import Field
+from pydantic import Field, RootModel
 from webapi.auth import Caller, require
 from webapi.database import RequestTransaction
 from webapi.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
@@ -74,6 +74,10 @@ class OrderedProduct(Model):
     balance_points: Annotated[int, Field(description="What is left after it")]
 
 
+class BoughtReward(RootModel[Annotated[IssuedVoucher | OrderedProduct, Field(discriminator="kind")]]):
+    """What the points were turned into."""
+
+
 class OfferedReward(Model):
     """Something points buy now."""
 
@@ -127,12 +131,12 @@ async def redeem_points(
     vouchers: TheVouchers,
     now: Now,
     caller: Annotated[Caller, idempotent("vouchers:write")],
-) -> IssuedVoucher | OrderedProduct:
+) -> BoughtReward:
     """Turn points into a reward; the same `Idempotency-Key` gives the same one again, never a second one."""
     bought = await spend(transaction, programme, vouchers, member_id, body.reward, now)
     if isinstance(bought, Ordered):
         product = bought.product
-        return OrderedProduct(
+        ordered = OrderedProduct(
             order_id=product.order_id,
             sku=product.sku,
             name=product.name,
@@ -140,8 +144,9 @@ async def redeem_points(
             ordered_at=to_datetime(product.ordered_us),
             balance_points=bought.balance_points,
         )
+        return BoughtReward(ordered)
     voucher = bought.voucher
-    return IssuedVoucher(
+    issued = IssuedVoucher(
         voucher_id=voucher.voucher_id,
         code=grouped(bought.code),
         value_cents=voucher.value_cents,
@@ -149,3 +154,4 @@ async def redeem_points(
         valid_until=to_datetime(voucher.valid_until_us),
         balance_points=bought.balance_points,
     )
+    return BoughtReward(issued)
