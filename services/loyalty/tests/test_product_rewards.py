@@ -84,10 +84,10 @@ async def test_a_rebuild_sees_a_lost_entry_and_a_lost_order(till: Any, conn: asy
     number = live.account.account_no
     sums, by_reward = await entry_sums(conn, [number]), (await points_of_rewards(conn, [number]))[number]
     assert by_reward == {"product-1": 300}
-    assert list(differences(Sides(live, posted_of(sums, by_reward), live))) == []
-    unposted = list(differences(Sides(live, posted_of(sums, {}), live)))
+    assert list(differences(Sides(live, posted_of(sums, by_reward, {}), live))) == []
+    unposted = list(differences(Sides(live, posted_of(sums, {}, {}), live)))
     assert unposted == [("wrong points of a product", "product-1 0 by its entries, due 300")]
-    lost = {cause for cause, _ in differences(Sides(live._replace(products=[]), posted_of(sums, by_reward), live))}
+    lost = {cause for cause, _ in differences(Sides(live._replace(products=[]), posted_of(sums, by_reward, {}), live))}
     assert "entries of a voucher or product order there is not: bring its row back" in lost
 
 
