@@ -70,7 +70,8 @@ async def make_quote(
 ) -> QuoteView:
     """Ask what a basket would earn, and whether a voucher would pay.
 
-    Changes nothing. The points are those of the member's level. An unknown code is refused as everywhere; what else speaks against a voucher is told.
+    Changes nothing. The points are those of the member's level. An unknown code is refused as everywhere; what else
+    speaks against a voucher is told.
     """
     found = await quote(
         snapshot,
