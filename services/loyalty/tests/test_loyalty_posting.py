@@ -1,5 +1,6 @@
 """Events into the ledger, on a real database with the real migrations."""
 
+import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable
@@ -67,6 +68,30 @@ async def entries(conn: asyncpg.Connection) -> list[tuple[Any, ...]]:
         "SELECT entry_no, kind, points, purchase_id, cause_id FROM ledger_entry ORDER BY account_no, entry_no"
     )
     return [tuple(row) for row in rows]
+
+
+async def test_repeats_among_repeats_wait_for_nobody(
+    post: Post, database: ServiceDatabase, conn: asyncpg.Connection
+) -> None:
+    """After a batch of repeats the next ones are found out without a lock, and what is new among them is posted."""
+    events = [bought("p1", 2190), returned("r1", "p1", 1000), bought("p2", 4000)]
+    await post(*events)
+    await post(*events)
+    other = await asyncpg.connect(database.app_url)
+    try:
+        async with other.transaction():
+            await other.execute("SELECT FROM account WHERE member_id = 'M1' FOR UPDATE")
+            await asyncio.wait_for(post(bought("p1", 2190), bought("p2", 4000)), 5)
+    finally:
+        await other.close()
+    await post(bought("p1", 2190), bought("p1", 2191), bought("p3", 300), returned("r1", "p1", 1000))
+    assert await entries(conn) == [
+        (1, "purchase", 21, "p1", None),
+        (2, "return", -10, "p1", "r1"),
+        (3, "purchase", 40, "p2", None),
+        (4, "purchase", 3, "p3", None),
+    ]
+    assert await conn.fetchval("SELECT array_agg(reason) FROM dead_letter") == ["conflict"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])

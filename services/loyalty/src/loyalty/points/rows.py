@@ -62,19 +62,23 @@ def account_of(row: asyncpg.Record) -> Account:
     )
 
 
-def position_of(row: asyncpg.Record) -> Position:
-    """A row of `purchase_position` with its `member_id`."""
-    purchase = Purchase(
+def purchase_of(row: asyncpg.Record) -> Purchase:
+    """What was bought, of a row of `purchase_position` with its `member_id`."""
+    return Purchase(
         member_id=row["member_id"],
         purchase_id=row["purchase_id"],
         occurred_us=from_datetime(row["occurred_at"]),
         cents_by_class=_cents.decode(row["cents_by_class"]),
         vouchers=tuple(row["vouchers"]),
     )
+
+
+def position_of(row: asyncpg.Record) -> Position:
+    """A row of `purchase_position` with its `member_id`."""
     return Position(
         row["account_no"],
         from_datetime(row["received_at"]),
-        purchase,
+        purchase_of(row),
         row["eligible_cents"],
         row["bonus_percent"],
         row["returned_cents"],

@@ -26,11 +26,25 @@ class PostPurchases:
 
     def __init__(self, programme: Programme) -> None:
         self._programme = programme
+        self._expects_repeats = False
 
     async def __call__(self, transaction: Transaction, batch: Sequence[Decoded[Fact]]) -> None:
-        """Post purchases and returns, in the order of the log."""
+        """Post purchases and returns, in the order of the log.
+
+        Who sends again sends much again. After a batch that was mostly repeats they are looked for first: what is known
+        already changes nothing, so nothing has to be locked for it.
+        """
+        unknown = await _without_repeats(transaction.conn, batch) if self._expects_repeats else batch
+        repeats = len(batch) - len(unknown)
+        if unknown:
+            repeats += await self._post(transaction, unknown)
+        self._expects_repeats = 2 * repeats > len(batch)
+
+    async def _post(self, transaction: Transaction, batch: Sequence[Decoded[Fact]]) -> int:
+        """Returns how many were repeats."""
         facts = [decoded.value for decoded in batch]
         ledger = await self._load(transaction.conn, facts)
+        repeats = 0
         for event, fact in batch:
             received_us = event.record.timestamp_us
             if isinstance(fact, Purchase):
@@ -39,7 +53,10 @@ class PostPurchases:
                 outcome, key = ledger.add_return(fact, received_us), fact.return_id
             if outcome is Outcome.CONFLICT:
                 transaction.dead_letter(event, "conflict", f"{key} is known with other content; the first one stays")
+            elif outcome is Outcome.REPEAT:
+                repeats += 1
         await _save(transaction, ledger)
+        return repeats
 
     async def _load(self, conn: Connection, facts: Sequence[Fact]) -> Ledger:
         members = {fact.member_id for fact in facts}
@@ -60,6 +77,15 @@ class PostPurchases:
         if unknown:
             ledger.waiting = await store.read_returns_of(conn, unknown)
         return ledger
+
+
+async def _without_repeats(conn: Connection, batch: Sequence[Decoded[Fact]]) -> list[Decoded[Fact]]:
+    """All but the purchases that are stored just so. What a purchase was never changes, so no lock is needed."""
+    purchases = [decoded.value for decoded in batch if isinstance(decoded.value, Purchase)]
+    known = await store.find_purchases(conn, purchases)
+    return [
+        decoded for decoded in batch if known.get((decoded.value.member_id, decoded.value.purchase_id)) != decoded.value
+    ]
 
 
 async def _vouchers_concerned(conn: Connection, facts: Sequence[Fact]) -> set[str]:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import asyncpg
 from eventing.arrays import texts
 from eventing.binary_copy import copy_packed
+from programme.facts import Purchase
 from programme.instants import to_datetime
 
 from loyalty.points.account import Account, Entry
@@ -23,6 +24,7 @@ from loyalty.points.rows import (
     packed_position,
     position_of,
     position_sums,
+    purchase_of,
     return_of,
     return_record,
     sums_arrays,
@@ -105,6 +107,21 @@ async def read_positions(conn: Connection, keys: Sequence[Key]) -> dict[Key, Pos
         f"{POSITION} {_KEYS} ON p.account_no = k.account_no AND p.purchase_id = k.key_id", *key_arrays(keys)
     )
     return {(row["account_no"], row["purchase_id"]): position_of(row) for row in rows}
+
+
+async def find_purchases(conn: Connection, purchases: Sequence[Purchase]) -> dict[tuple[str, str], Purchase]:
+    """What is stored under the business keys of `purchases`, by (member_id, purchase_id); locks nothing."""
+    rows = await conn.fetch(
+        """
+        SELECT a.member_id, p.purchase_id, p.occurred_at, p.cents_by_class, p.vouchers
+        FROM unnest($1::text::text[], $2::text::text[]) AS k(member_id, purchase_id)
+        JOIN account a USING (member_id)
+        JOIN purchase_position p ON p.account_no = a.account_no AND p.purchase_id = k.purchase_id
+        """,
+        texts([purchase.member_id for purchase in purchases]),
+        texts([purchase.purchase_id for purchase in purchases]),
+    )
+    return {(row["member_id"], row["purchase_id"]): purchase_of(row) for row in rows}
 
 
 async def read_positions_since(conn: Connection, since: Mapping[int, int]) -> dict[Key, Position]:
