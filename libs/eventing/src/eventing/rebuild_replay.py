@@ -135,7 +135,7 @@ class Replay:
         for attempt in range(_ATTEMPTS):
             try:
                 async with copies.transaction():
-                    await self.subscriptions[topic].apply(Transaction(copies), batch)
+                    await self.subscriptions[topic].apply(Transaction(copies, publishes=False), batch)
                 return
             except Exception as error:
                 if not is_transient(error) or copies.is_closed() or attempt == _ATTEMPTS - 1:

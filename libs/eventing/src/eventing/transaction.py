@@ -10,10 +10,14 @@ from eventing.records import Message
 
 
 class Transaction:
-    """One batch's open transaction. Dead letters and messages are collected and written after the handler returns."""
+    """One batch's open transaction. Dead letters and messages are collected and written after the handler returns.
 
-    def __init__(self, conn: Connection) -> None:
+    Where nothing is to be published, as in a rebuild, `publishes` is False, and a handler need not make messages.
+    """
+
+    def __init__(self, conn: Connection, *, publishes: bool = True) -> None:
         self.conn = conn
+        self.publishes = publishes
         self._refusals: list[Refusal] = []
         self._messages: list[Message] = []
 

@@ -38,7 +38,7 @@ class TakePurchases:
         timelines = _changed_timelines(members)
         await store.update_members(conn, members, timelines)
         for member in members:
-            if (timeline := timelines.get(member.account_no)) is not None:
+            if transaction.publishes and (timeline := timelines.get(member.account_no)) is not None:
                 change = TimelineChanged(
                     member.member_id, member.generation, member.events, timeline, member.told_causes(timeline)
                 )

@@ -2,9 +2,10 @@
 worker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from eventing.failures import StartOver
+from eventing.records import Message
 from eventing.subscription import Decoded
 from eventing.transaction import Transaction
 from programme.facts import Purchase, Return
@@ -161,10 +162,14 @@ async def _save(transaction: Transaction, ledger: Ledger) -> None:
     await store.write_returns(conn, ledger.returns.values())
     await vouchers.write_vouchers(conn, ledger.vouchers.values())
     accounts = ledger.every_account()
-    for account in accounts:
-        for message in points_posted(account):
-            transaction.publish(message)
-    for new_use in ledger.new_uses:
-        for message in voucher_used(*new_use):
+    if transaction.publishes:
+        for message in _messages(accounts, ledger):
             transaction.publish(message)
     await store.write_accounts(conn, accounts)
+
+
+def _messages(accounts: Iterable[Account], ledger: Ledger) -> Iterator[Message]:
+    for account in accounts:
+        yield from points_posted(account)
+    for new_use in ledger.new_uses:
+        yield from voucher_used(*new_use)
