@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 from webapi.app import build_app
+from webapi.attempts import failed_attempt_table
 from webapi.idempotency import idempotency_key_table
 from webapi.keys import api_key_table
 
@@ -31,12 +32,13 @@ CREATE CONSTRAINT TRIGGER refuse_thing AFTER INSERT ON thing
 GRANT SELECT, INSERT ON thing TO webapi_app;
 GRANT SELECT, INSERT, UPDATE ON api_key TO webapi_app;
 GRANT SELECT, INSERT, DELETE ON idempotency_key TO webapi_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON failed_attempt TO webapi_app;
 """
 
 
 def create_tables(database: ServiceDatabase) -> None:
     metadata = sa.MetaData()
-    tables = [api_key_table(metadata), idempotency_key_table(metadata)]
+    tables = [api_key_table(metadata), idempotency_key_table(metadata), failed_attempt_table(metadata)]
     statements = [str(CreateTable(table).compile(dialect=DIALECT)) for table in tables]
 
     async def run() -> None:
@@ -58,6 +60,14 @@ def database(service_database: Callable[..., ServiceDatabase]) -> ServiceDatabas
 async def connection(database: ServiceDatabase) -> AsyncIterator[asyncpg.Connection]:
     """As the application, beside the application."""
     connection = await asyncpg.connect(database.app_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def owner(database: ServiceDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """As the owner of the tables, beside the application."""
+    connection = await asyncpg.connect(database.owner_url)
     yield connection
     await connection.close()
 

@@ -194,7 +194,7 @@ async def test_purge(client: httpx.AsyncClient, connection: asyncpg.Connection, 
     owner = await asyncpg.connect(database.owner_url)
     await owner.execute("UPDATE idempotency_key SET created_at = now() - interval '31 days' WHERE key = 'old'")
     await owner.close()
-    assert [await purge(connection), await purge(connection)] == [1, 0]
+    assert [await purge(connection, 1), await purge(connection, 1)] == [1, 0]
     assert await connection.fetchval("SELECT key FROM idempotency_key") == "new"
 
 

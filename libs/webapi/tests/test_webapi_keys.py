@@ -12,12 +12,12 @@ from webapi.keys import (
     KeyRefused,
     KeyText,
     create,
-    keys_app,
     list_keys,
     lookup,
     new_key,
     parse_key,
 )
+from webapi.keys_cli import keys_app
 
 T = TypeVar("T")
 SCOPES = frozenset({"things:read", "things:write"})
@@ -26,8 +26,7 @@ SCOPES = frozenset({"things:read", "things:write"})
 async def test_what_is_stored_cannot_be_used(connection: asyncpg.Connection) -> None:
     key = new_key()
     await create(connection, key, "shop", SCOPES)
-    stored = await lookup(connection, key.key_id)
-    assert stored is not None
+    stored = (await lookup(connection, [key.key_id]))[key.key_id]
     assert (stored.name, stored.scopes, stored.revoked_at) == ("shop", SCOPES, None)
     assert key.secret not in await connection.fetchval("SELECT api_key::text FROM api_key")
 
@@ -61,7 +60,9 @@ class Cli:
         async def open_database() -> asyncpg.Connection:
             return await asyncpg.connect(self._url)
 
-        return CliRunner().invoke(keys_app(open_database), arguments, env=environment)
+        return CliRunner().invoke(
+            keys_app(open_database, {"things:read": "look", "things:write": "change"}), arguments, env=environment
+        )
 
     def stored(self) -> list[ApiKey]:
         return self.query(list_keys)

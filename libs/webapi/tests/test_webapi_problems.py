@@ -160,7 +160,7 @@ def test_a_problem_must_be_complete() -> None:
 def test_the_document_declares_the_problems(build: Callable[..., FastAPI]) -> None:
     document = build(router).openapi()
     declared = document["paths"]["/v1/orders/{order_id}"]["post"]["responses"]
-    assert declared.keys() == {"200", "401", "403", "409", "413", "415", "422", "500", "503"}
+    assert declared.keys() == {"200", "401", "403", "409", "413", "415", "422", "429", "500", "503"}
     general, codes = declared["409"]["content"][MEDIA_TYPE]["schema"]["allOf"]
     assert general == {"$ref": "#/components/schemas/Problem"}
     assert codes == {"properties": {"code": {"enum": ["out_of_stock"]}}}

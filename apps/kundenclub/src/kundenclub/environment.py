@@ -9,18 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from customer_status.scopes import SCOPES as CUSTOMER_STATUS_SCOPES
 from devstack import ServiceDatabase
 from devstack.ports import HOST, free_port
+from loyalty.scopes import SCOPES as LOYALTY_SCOPES
 
 from kundenclub.errors import Explained
 
 API_KEY_NAME = "development"
-API_KEY_SCOPES = (
-    "members:read",
-    "members:write",
-    "vouchers:write",
-    "adjustments:write",
-)
+API_KEY_SCOPES = {"loyalty": LOYALTY_SCOPES, "customer-status": CUSTOMER_STATUS_SCOPES}
 _ASSIGNMENT = re.compile(r"^([A-Z_]+)=(.*)$", re.MULTILINE)
 
 

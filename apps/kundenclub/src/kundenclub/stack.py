@@ -104,7 +104,7 @@ async def _prepare_topics(kafka: KafkaConfig, specs: Sequence[TopicSpec], say: S
 
 async def _prepare_service(service: str, environment: Mapping[str, str]) -> None:
     await _command(environment, service, "migrate")
-    scopes = [argument for scope in API_KEY_SCOPES for argument in ("--scope", scope)]
+    scopes = [argument for scope in API_KEY_SCOPES[service] for argument in ("--scope", scope)]
     await _command(environment, service, "keys", "create", "--name", API_KEY_NAME, "--secret-env", "API_KEY", *scopes)
 
 

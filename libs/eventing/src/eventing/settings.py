@@ -68,4 +68,5 @@ def _line(cls: type[BaseSettings], problem: Any) -> str:
     declared = cls.model_fields.get(field)
     alias = declared.validation_alias if declared and isinstance(declared.validation_alias, str) else None
     name = (alias or cls.model_config.get("env_prefix", "") + field).upper()
-    return f"{name}: {'not set' if problem['type'] == 'missing' else problem['msg']}"
+    told = "not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+    return f"{name if field else name + '*'}: {told}"

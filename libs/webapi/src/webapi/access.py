@@ -21,6 +21,9 @@ log = structlog.get_logger(__name__)
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 NO_ROUTE = "(none)"
+MAX_CAUSES = 10
+# Of an error of the database, the names of what was violated.
+TELLING = ("sqlstate", "table_name", "column_name", "constraint_name")
 
 REQUESTS = Counter("http_requests_total", "HTTP requests answered", ("method", "route", "status"))
 SECONDS = Histogram(
@@ -68,9 +71,9 @@ class AccessMiddleware:
         try:
             await self._app(scope, receive, send_marked)
         except Exception as error:
-            # Formatted here: a renderer might add the values of local variables, and those are what nobody may log.
-            trace = "".join(traceback.format_exception(error))
-            log.error("request failed", request_id=request.state.request_id, route=_route(scope), exception=trace)
+            log.error(
+                "request failed", request_id=request.state.request_id, route=_route(scope), exception=trace(error)
+            )
             if status:  # too late to say anything else: let the server cut the connection
                 raise
             problem = Internal("the error was recorded; name the request_id when you report it")
@@ -92,7 +95,6 @@ class AccessMiddleware:
         SECONDS.labels(method, route).observe(seconds)
         if request.url.path in self._quiet:
             return
-        caller = getattr(request.state, "caller", None)
         tell = log.warning if status >= 500 else log.info
         tell(
             "request",
@@ -101,9 +103,24 @@ class AccessMiddleware:
             status=status,
             milliseconds=round(seconds * 1000, 1),
             request_id=request.state.request_id,
-            client=caller.client if caller else None,
+            client=getattr(request.state, "client", None),
             **_problem_fields(getattr(request.state, "problem", None)),
         )
+
+
+def trace(error: BaseException | None) -> str:
+    """Where it happened and what kind of error it is, with what caused it.
+
+    Not its message: an error of the database holds the row, one of pydantic the input. Nor values of local variables.
+    """
+    parts: list[str] = []
+    while error is not None and len(parts) < MAX_CAUSES:
+        kind = type(error)
+        known = [f"{name}={value}" for name in TELLING if isinstance(value := getattr(error, name, None), str)]
+        told = " ".join([f"{kind.__module__}.{kind.__qualname__}", *known])
+        parts.append("".join(traceback.format_tb(error.__traceback__)) + told)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\ncaused by\n".join(parts)
 
 
 def _request_id(scope: Scope) -> str:

@@ -1,20 +1,27 @@
 """The parts of an HTTP process put together."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from webapi import openapi, probes, problems
 from webapi.access import AccessMiddleware
-from webapi.auth import Authenticator, refuse_open_routes
+from webapi.attempts import AttemptLimit, Attempts
+from webapi.auth import Authenticator, Caller, refuse_open_routes
 from webapi.database import Database, PoolFactory
+from webapi.housekeeping import keep_house
 from webapi.idempotency import refuse_forgetful_routes
-from webapi.keys import ApiKeys
+from webapi.jwks import IssuerKeys
+from webapi.keys import KEY_PREFIX, ApiKeys
 from webapi.limits import LimitMiddleware
 from webapi.probes import ReadinessCheck
+from webapi.rates import Rate, RateLimiter
+from webapi.tokens import TokenIssuer, Tokens
 
 DOCS_PATH = "/docs"
 OPENAPI_PATH = "/openapi.json"
@@ -25,9 +32,34 @@ ANY_ROUTE_MAY = (
     problems.TooLarge,
     problems.UnsupportedMediaType,
     problems.Malformed,
+    problems.TooManyRequests,
     problems.Internal,
     problems.Unavailable,
 )
+
+
+Part = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Safety(NamedTuple):
+    """Whose tokens count beside API keys, and how often a client may call and fail."""
+
+    issuer: TokenIssuer | None = None
+    rate: Rate | None = None
+    attempts: AttemptLimit = AttemptLimit(failures=100, window_seconds=600)
+
+
+class Credentials:
+    """API keys, and tokens where there is an issuer; which of them it is shows in how it begins."""
+
+    def __init__(self, keys: ApiKeys, tokens: Tokens | None) -> None:
+        self._keys = keys
+        self._tokens = tokens
+
+    async def authenticate(self, credential: str) -> Caller | None:
+        if credential.startswith(KEY_PREFIX) or self._tokens is None:
+            return await self._keys.authenticate(credential)
+        return await self._tokens.authenticate(credential)
 
 
 def build_app(
@@ -39,10 +71,12 @@ def build_app(
     open_pool: PoolFactory,
     development: bool,
     readiness: Mapping[str, ReadinessCheck] | None = None,
-    authenticator: Callable[[Database], Authenticator] = ApiKeys,
+    safety: Safety = Safety(),  # noqa: B008  # a constant
+    authenticator: Callable[[Database], Authenticator] | None = None,
 ) -> FastAPI:
     """The application of `routers`; nothing connects before it starts. Docs only in `development`.
 
+    `authenticator` takes the place of API keys and tokens.
     Raises OpenRoute for a route without `require(...)`, ForgetfulRoute for an `idempotent(...)` one that would not
     remember its answers.
     """
@@ -51,11 +85,17 @@ def build_app(
     if development:
         public += [OPENAPI_PATH, *docs]
     database = Database(open_pool)
+    beside: list[Part] = [partial(keep_house, database)]
+    tokens = None
+    if safety.issuer is not None:
+        issuer_keys = IssuerKeys(safety.issuer.jwks_url)
+        tokens = Tokens(safety.issuer, issuer_keys)
+        beside.append(issuer_keys.keep_fresh)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         refuse_open_routes(app, public)  # again: routers may have grown since
-        async with database.opened():
+        async with database.opened(), _running(beside):
             yield
 
     app = FastAPI(
@@ -75,7 +115,9 @@ def build_app(
         ],
     )
     app.state.database = database
-    app.state.authenticator = authenticator(database)
+    app.state.authenticator = authenticator(database) if authenticator else Credentials(ApiKeys(database), tokens)
+    app.state.rates = RateLimiter(safety.rate)
+    app.state.attempts = Attempts(database, safety.attempts)
     problems.install(app)
     for router in (probes.probes(readiness or {}), *routers):
         app.include_router(router)
@@ -83,6 +125,18 @@ def build_app(
     refuse_forgetful_routes(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
+
+
+@contextlib.asynccontextmanager
+async def _running(parts: Sequence[Part]) -> AsyncIterator[None]:
+    """What runs beside the requests, until the end. The parts take care of their failures themselves."""
+    tasks = [asyncio.create_task(part()) for part in parts]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

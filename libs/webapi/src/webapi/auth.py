@@ -11,16 +11,34 @@ from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import HTTPBearer
 from fastapi.routing import iter_route_contexts
 from fastapi.security.base import SecurityBase
+from prometheus_client import Counter
 
-from webapi.problems import Forbidden, Unauthorized
+from webapi.problems import Forbidden, Problem, Unauthorized
+from webapi.rates import RateLimiter
+
+FAILURES = Counter("http_authentication_failures_total", "Requests with a credential that was missing or not valid")
 
 
 class Caller(NamedTuple):
-    """`client` is the calling system, `subject` the person it acts for, if it names one."""
+    """`client` is the calling system, `subject` the person it acts for, if it names one.
+
+    `source` tells apart who vouches for the name: nothing for API keys, "jwt" for tokens.
+    """
 
     client: str
     subject: str | None
     scopes: frozenset[str]
+    source: str = ""
+
+    @property
+    def system(self) -> str:
+        """The client, unmistakably: names of API keys hold no colon."""
+        return f"{self.source}:{self.client}" if self.source else self.client
+
+    @property
+    def identity(self) -> str:
+        """The client and the person, unmistakably: names of clients hold no slash."""
+        return self.system if self.subject is None else f"{self.system}/{self.subject}"
 
 
 class Authenticator(Protocol):
@@ -28,16 +46,26 @@ class Authenticator(Protocol):
         """Whose credential it is; None if it is unknown, wrong, revoked or expired."""
 
 
-class Require(SecurityBase):
-    """The dependency behind `require`: a known caller that holds all `scopes`."""
+class AttemptsOf(Protocol):
+    def refuse_blocked(self, client: str, kind: str) -> None:
+        """Raises TooManyAttempts if the client has failed too often at this."""
 
-    def __init__(self, scopes: Iterable[str]) -> None:
+
+class Require(SecurityBase):
+    """The dependency behind `require`: a known caller that holds all `scopes`, and may still guess at `limits`."""
+
+    def __init__(self, scopes: Iterable[str], limits: type[Problem] | None = None) -> None:
         self.scopes = frozenset(scopes)
+        self.limits = limits
         self.scheme_name = "credential"
         self.model = HTTPBearer(description="`Authorization: Bearer <credential>`, or `X-API-Key: <API key>`")
 
     async def __call__(self, request: Request) -> Caller:
-        return self.check(await authenticated(request))
+        caller = self.check(await authenticated(request))
+        if self.limits is not None:
+            attempts: AttemptsOf = request.app.state.attempts
+            attempts.refuse_blocked(caller.system, self.limits.code)
+        return caller
 
     def check(self, caller: Caller) -> Caller:
         missing = sorted(self.scopes - caller.scopes)
@@ -46,32 +74,46 @@ class Require(SecurityBase):
         return caller
 
 
-def require(*scopes: str) -> Any:
-    """Use as `caller: Annotated[Caller, require("things:read")]`; 401 for strangers, 403 if a scope is missing."""
-    return Security(Require(scopes), scopes=list(scopes))
+def require(*scopes: str, limits: type[Problem] | None = None) -> Any:
+    """Use as `caller: Annotated[Caller, require("things:read")]`; 401 for strangers, 403 if a scope is missing.
+
+    `limits` is a problem with `limited = True` that the route can end in (see attempts).
+    """
+    return Security(Require(scopes, limits), scopes=list(scopes))
 
 
 async def authenticated(request: Request) -> Caller:
-    """The caller of `request`, found out once a request. Raises Unauthorized."""
+    """The caller of `request`, found out and counted once a request. Raises Unauthorized, TooManyRequests."""
     known: Caller | None = getattr(request.state, "caller", None)
     if known is not None:
         return known
     authenticator: Authenticator = request.app.state.authenticator
-    caller = await authenticator.authenticate(_credential(request))
-    if caller is None:
-        raise Unauthorized("the credential is not valid")
+    rates: RateLimiter = request.app.state.rates
+    try:
+        caller = await authenticator.authenticate(_credential(request))
+        if caller is None:
+            raise Unauthorized("the credential is not valid")
+    except Unauthorized:
+        FAILURES.inc()
+        raise
+    request.state.client = caller.client  # for the log, also of what is refused next
+    rates.take(caller.system)
     request.state.caller = caller
     return caller
 
 
 def _credential(request: Request) -> str:
-    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return credential.strip()
-    api_key = request.headers.get("x-api-key")
-    if api_key is None:
+    """One of one kind: two would let a proxy in front and this process each look at another one."""
+    authorization = request.headers.getlist("authorization")
+    api_keys = request.headers.getlist("x-api-key")
+    if len(authorization) + len(api_keys) > 1:
+        raise Unauthorized("send one credential")
+    if api_keys:
+        return api_keys[0]
+    scheme, _, credential = "".join(authorization).partition(" ")
+    if scheme.lower() != "bearer":
         raise Unauthorized("send `Authorization: Bearer <credential>` or `X-API-Key: <API key>`")
-    return api_key
+    return credential.strip()
 
 
 class OpenRoute(Exception):

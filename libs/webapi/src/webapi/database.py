@@ -6,6 +6,7 @@ of it: until there is a connection every request that needs one gets a 503 probl
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Literal, cast
 
@@ -38,6 +39,28 @@ TRANSIENT = (
 )
 # Getting and giving back a connection: no statement of ours is involved, so whatever it is, the way is at fault.
 LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+async def prepared(
+    pool: "asyncpg.Pool[asyncpg.Record]",
+    prepare: Callable[[Connection], Awaitable[None]],
+    hopeless: type[Exception],
+) -> "asyncpg.Pool[asyncpg.Record]":
+    """`pool` after `prepare`, before any request; if it fails, the pool is closed and opened anew later.
+
+    `hopeless` ends the process, with its text as one line: only an operator can help.
+    """
+    try:
+        async with pool.acquire() as connection:
+            await prepare(cast(Connection, connection))
+    except hopeless as why:
+        log.critical("api_stopped", why=str(why))
+        # No request was taken yet, and SystemExit out of a task of the server would be a page of stack traces.
+        os._exit(1)
+    except BaseException:
+        pool.terminate()
+        raise
+    return pool
 
 
 class Database:

@@ -146,17 +146,24 @@ def refuse_forgetful_routes(app: FastAPI) -> None:
             raise ForgetfulRoute(f"{context.path} needs APIRouter(route_class=IdempotentRoute)")
 
 
-async def purge(connection: Connection, kept_days: int = KEPT_DAYS) -> int:
-    """Forget the answers older than `kept_days`; returns how many. Their keys may be used anew."""
+async def purge(connection: Connection, most: int, kept_days: int = KEPT_DAYS) -> int:
+    """Forget at most so many answers older than `kept_days`; returns how many. Their keys may be used anew."""
     status = await connection.execute(
-        "DELETE FROM idempotency_key WHERE created_at < now() - make_interval(days => $1)", kept_days
+        """
+        DELETE FROM idempotency_key WHERE (caller, key) IN (
+            SELECT caller, key FROM idempotency_key
+            WHERE created_at < now() - make_interval(days => $1) ORDER BY created_at LIMIT $2
+        )
+        """,
+        kept_days,
+        most,
     )
     return int(status.removeprefix("DELETE "))
 
 
 async def _claim(request: Request, connection: Connection, caller: Caller, key: str) -> None:
     """Raises InFlight, KeyReused, or _Replay; returns when this request is the first of its key."""
-    owner = caller.client if caller.subject is None else f"{caller.client}/{caller.subject}"
+    owner = caller.identity
     claim = _Claim(connection, owner, key, await _request_hash(request))
     # Tried before anything else is locked: waiting here would only queue up the impatient.
     if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _lock_number(claim)):

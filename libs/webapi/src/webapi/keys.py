@@ -7,17 +7,15 @@ stored: there is nothing to guess. All keys of one name are one client, which ca
 import asyncio
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import string
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, TypeVar
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
-import typer
 
 if TYPE_CHECKING:  # commands import this module, and shall not wait for FastAPI and SQLAlchemy
     import sqlalchemy as sa
@@ -29,12 +27,11 @@ CACHE_SECONDS = 3.0
 CACHED_KEYS = 1_000
 KEY_ID_LENGTH = 12
 SECRET_BYTES = 32
+KEY_PREFIX = "kc_"
 KEY = re.compile(r"kc_([a-z0-9]{4,32})_([A-Za-z0-9_-]{32,128})")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SCOPE = re.compile(r"[a-z0-9_-]+:[a-z0-9_-]+")
 NO_HASH = bytes(32)
-
-Result = TypeVar("Result")
 
 
 def api_key_table(metadata: "sa.MetaData") -> "sa.Table":
@@ -51,6 +48,7 @@ def api_key_table(metadata: "sa.MetaData") -> "sa.Table":
         sa.Column("scopes", sa.ARRAY(sa.Text), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         sa.Column("revoked_at", sa.DateTime(timezone=True)),
+        sa.Column("expires_at", sa.DateTime(timezone=True), comment="the first instant it is no longer valid"),
     )
 
 
@@ -69,6 +67,10 @@ class ApiKey(NamedTuple):
     scopes: frozenset[str]
     created_at: datetime
     revoked_at: datetime | None
+    expires_at: datetime | None
+
+    def is_valid(self, at: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
 
 
 class KeyRefused(ValueError):
@@ -90,8 +92,10 @@ def hash_secret(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-async def create(connection: "Connection", key: KeyText, name: str, scopes: frozenset[str]) -> None:
-    """Store `key`; the same key again takes on the new name and scopes. Raises KeyRefused."""
+async def create(
+    connection: "Connection", key: KeyText, name: str, scopes: frozenset[str], expires_at: datetime | None = None
+) -> None:
+    """Store `key`; the same key again takes on the new name, scopes and end. Raises KeyRefused."""
     if not NAME.fullmatch(name):
         raise KeyRefused("a name is 1-64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit")
     wrong = sorted(scope for scope in scopes if not SCOPE.fullmatch(scope))
@@ -99,8 +103,9 @@ async def create(connection: "Connection", key: KeyText, name: str, scopes: froz
         raise KeyRefused(f"scopes look like `things:read`, at least one; not: {' '.join(wrong) or 'none'}")
     stored = await connection.fetchval(
         """
-        INSERT INTO api_key AS k (key_id, name, secret_hash, scopes) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (key_id) DO UPDATE SET name = excluded.name, scopes = excluded.scopes
+        INSERT INTO api_key AS k (key_id, name, secret_hash, scopes, expires_at) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (key_id) DO UPDATE
+        SET name = excluded.name, scopes = excluded.scopes, expires_at = excluded.expires_at
         WHERE k.secret_hash = excluded.secret_hash AND k.revoked_at IS NULL
         RETURNING key_id
         """,
@@ -108,6 +113,7 @@ async def create(connection: "Connection", key: KeyText, name: str, scopes: froz
         name,
         hash_secret(key.secret),
         sorted(scopes),
+        expires_at,
     )
     if stored is None:
         raise KeyRefused(f"key id {key.key_id} is taken by another or a revoked key")
@@ -118,9 +124,9 @@ async def list_keys(connection: "Connection") -> list[ApiKey]:
     return [_read(row) for row in rows]
 
 
-async def lookup(connection: "Connection", key_id: str) -> ApiKey | None:
-    row = await connection.fetchrow("SELECT * FROM api_key WHERE key_id = $1", key_id)
-    return _read(row) if row else None
+async def lookup(connection: "Connection", key_ids: Collection[str]) -> dict[str, ApiKey]:
+    rows = await connection.fetch("SELECT * FROM api_key WHERE key_id = ANY($1::text[])", list(key_ids))
+    return {row["key_id"]: _read(row) for row in rows}
 
 
 async def revoke(connection: "Connection", key_id: str) -> bool:
@@ -139,16 +145,23 @@ def _read(row: asyncpg.Record) -> ApiKey:
         scopes=frozenset(row["scopes"]),
         created_at=row["created_at"],
         revoked_at=row["revoked_at"],
+        expires_at=row["expires_at"],
     )
 
 
 class ApiKeys:
-    """Authenticates by the keys in the database; a revoked one works `cache_seconds` longer at most."""
+    """Authenticates by the keys in the database; a revoked one works `cache_seconds` longer at most.
+
+    Keys that are not in the cache are looked up together, one statement at a time: however many strangers try
+    however many keys, they occupy one connection, and who is known does not wait for it.
+    """
 
     def __init__(self, database: "Database", cache_seconds: float = CACHE_SECONDS) -> None:
         self._database = database
         self._cache_seconds = cache_seconds
         self._cached: dict[str, tuple[float, ApiKey]] = {}
+        self._next: _Lookup | None = None
+        self._looking = asyncio.Lock()
 
     async def authenticate(self, credential: str) -> "Caller | None":
         from webapi.auth import Caller
@@ -160,7 +173,7 @@ class ApiKeys:
         # An unknown id takes the same comparison as a wrong secret: nothing tells them apart.
         expected = stored.secret_hash if stored else NO_HASH
         matches = hmac.compare_digest(hash_secret(key.secret), expected)
-        if stored is None or not matches or stored.revoked_at is not None:
+        if stored is None or not matches or not stored.is_valid(datetime.now(UTC)):
             return None
         return Caller(client=stored.name, subject=None, scopes=stored.scopes)
 
@@ -169,8 +182,11 @@ class ApiKeys:
         read_at, cached = self._cached.get(key_id, (0.0, None))
         if cached is not None and now - read_at < self._cache_seconds:
             return cached
-        async with self._database.connection() as connection:
-            stored = await lookup(connection, key_id)
+        if self._next is None:
+            key_ids: set[str] = set()
+            self._next = _Lookup(key_ids, asyncio.create_task(self._look_up(key_ids)))
+        self._next.key_ids.add(key_id)
+        stored = (await asyncio.shield(self._next.found)).get(key_id)
         if stored is None:  # not kept: strangers could fill the memory with ids
             self._cached.pop(key_id, None)
         else:
@@ -179,70 +195,14 @@ class ApiKeys:
             self._cached[key_id] = (now, stored)
         return stored
 
-
-OpenDatabase = Callable[[], Awaitable["Connection"]]
-
-
-def keys_app(open_database: OpenDatabase) -> typer.Typer:
-    """The commands `create`, `list` and `revoke`, over a connection of the service's database."""
-    app = typer.Typer(no_args_is_help=True, help="API keys of this service.")
-
-    @app.command("create")
-    def create_key(
-        name: Annotated[str, typer.Option(help="the client; all its keys carry the same name")],
-        scope: Annotated[list[str], typer.Option(help="what it may do; repeat for more")],
-        secret_env: Annotated[
-            str | None,
-            typer.Option(help="for development: store the key that this environment variable holds"),
-        ] = None,
-    ) -> None:
-        """Make a key and print it, once."""
-        key = new_key() if secret_env is None else _imported(secret_env)
-        _with(open_database, lambda connection: create(connection, key, name, frozenset(scope)))
-        typer.echo(str(key) if secret_env is None else f"stored key {key.key_id}")
-
-    @app.command("list")
-    def show_keys() -> None:
-        """List all keys, without their secrets."""
-        for key in _with(open_database, list_keys):
-            until = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}Z" if key.revoked_at else "active"
-            scopes = " ".join(sorted(key.scopes))
-            typer.echo(f"{key.key_id}  {key.name:20}  {key.created_at:%Y-%m-%d %H:%M}Z  {until}  {scopes}")
-
-    @app.command("revoke")
-    def revoke_key(key_id: Annotated[str, typer.Argument(help="the part after kc_, as listed")]) -> None:
-        """Make a key useless, within seconds, for ever."""
-        if not _with(open_database, lambda connection: revoke(connection, key_id)):
-            _fail(f"there is no active key {key_id}")
-        typer.echo(f"revoked key {key_id}")
-
-    return app
+    async def _look_up(self, key_ids: set[str]) -> Mapping[str, ApiKey]:
+        """All that were asked for until the lookup before this one has ended."""
+        async with self._looking:
+            self._next = None
+            async with self._database.connection() as connection:
+                return await lookup(connection, key_ids)
 
 
-def _imported(variable: str) -> KeyText:
-    key = parse_key(os.environ.get(variable, ""))
-    if key is None:
-        _fail(f"{variable} must hold kc_<id>_<secret>: id 4-32 of a-z 0-9, secret 32-128 of A-Z a-z 0-9 _ -")
-    return key
-
-
-def _with(open_database: OpenDatabase, use: Callable[["Connection"], Coroutine[Any, Any, Result]]) -> Result:
-    """Run `use` in one transaction; whatever the operator can mend is one line and exit status 1."""
-
-    async def run() -> Result:
-        connection = await open_database()
-        try:
-            async with connection.transaction():
-                return await use(connection)
-        finally:
-            await connection.close()
-
-    try:
-        return asyncio.run(run())
-    except (KeyRefused, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        _fail(str(error) or type(error).__name__)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
+class _Lookup(NamedTuple):
+    key_ids: set[str]
+    found: asyncio.Task[Mapping[str, ApiKey]]

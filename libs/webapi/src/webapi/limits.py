@@ -1,11 +1,11 @@
 """Upper bounds of what one request, and all of them together, may take."""
 
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from webapi.problems import TooLarge, Unavailable, render
+from webapi.auth import authenticated
+from webapi.problems import Problem, RefusedBody, TooLarge, Unavailable, render
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_IN_FLIGHT = 256
@@ -14,7 +14,7 @@ TOO_LARGE = f"at most {MAX_BODY_BYTES} bytes"
 
 
 class LimitMiddleware:
-    """Refuses a body that is, or turns out to be, too large, and a request too many."""
+    """Refuses a body that is, or turns out to be, too large or a stranger's, and a request too many."""
 
     def __init__(self, app: ASGIApp, max_in_flight: int = MAX_IN_FLIGHT) -> None:
         self._app = app
@@ -31,7 +31,7 @@ class LimitMiddleware:
         else:
             self._in_flight += 1
             try:
-                await self._app(scope, _counting(receive), send)
+                await self._app(scope, _counting(_admitted(scope, receive)), send)
             finally:
                 self._in_flight -= 1
 
@@ -39,6 +39,19 @@ class LimitMiddleware:
 def _announced_bytes(scope: Scope) -> int:
     announced = Headers(scope=scope).get("content-length", "0")
     return int(announced) if announced.isdecimal() else 0
+
+
+def _admitted(scope: Scope, receive: Receive) -> Receive:
+    """The framework parses a body before it looks who sent it; so of strangers it gets none."""
+
+    async def admitted() -> Message:
+        try:
+            await authenticated(Request(scope))
+        except Problem as problem:
+            raise RefusedBody(problem) from problem
+        return await receive()
+
+    return admitted
 
 
 def _counting(receive: Receive) -> Receive:
@@ -50,8 +63,7 @@ def _counting(receive: Receive) -> Receive:
         message = await receive()
         received_bytes += len(message.get("body", b""))
         if received_bytes > MAX_BODY_BYTES:
-            # An HTTPException is the only kind that the framework's reading of the body lets through.
-            raise HTTPException(TooLarge.status, TOO_LARGE)
+            raise RefusedBody(TooLarge(TOO_LARGE))
         return message
 
     return counted

@@ -19,6 +19,17 @@ class NotReady(Exception):
     """The message says what is missing; it is shown to whoever can reach the probe."""
 
 
+def unless(why_not: Callable[[Connection], Awaitable[str | None]]) -> ReadinessCheck:
+    """The check that `why_not` finds nothing to say."""
+
+    async def check(connection: Connection) -> None:
+        reason = await why_not(connection)
+        if reason is not None:
+            raise NotReady(reason)
+
+    return check
+
+
 def probes(checks: Mapping[str, ReadinessCheck]) -> APIRouter:
     """The two probes; ready means that the database answers and all `checks` pass."""
     router = APIRouter(include_in_schema=False)

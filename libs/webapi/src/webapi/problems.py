@@ -43,6 +43,8 @@ class Problem(Exception):
     title: ClassVar[str]
     header_names: ClassVar[tuple[str, ...]] = ()
     """What `headers` has, for the document; each is described in openapi.HEADERS."""
+    limited: ClassVar[bool] = False
+    """Whether it is a guess that failed, of which a client has only so many (see attempts)."""
 
     def __init_subclass__(cls) -> None:
         missing = [name for name in ("status", "code", "title") if not hasattr(cls, name)]
@@ -125,6 +127,30 @@ class Malformed(Problem):
         return cls(f"{field}: {detail}", errors=[_error(place, field.split("/"), detail)])
 
 
+class _TryLater(Problem):
+    """Carries `retry_after_seconds`, also as the header."""
+
+    status = 429
+    code = "too_many_requests"
+    title = "Too many requests of this client"
+    header_names = ("Retry-After",)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(self.extensions["retry_after_seconds"])}
+
+
+class TooManyRequests(_TryLater):
+    """The client calls more often than it may."""
+
+
+class TooManyAttempts(_TryLater):
+    """The client has failed too often at what is secret; right guesses are refused too until then."""
+
+    code = "too_many_attempts"
+    title = "Too many failed attempts of this client"
+
+
 class Internal(Problem):
     status = 500
     code = "internal"
@@ -143,6 +169,14 @@ class Unavailable(Problem):
     @property
     def headers(self) -> Mapping[str, str]:
         return {"Retry-After": str(self.retry_after_seconds)}
+
+
+class RefusedBody(HTTPException):
+    """Raised where the body is read: an HTTPException is the only kind that the framework lets through there."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.status)
+        self.problem = problem
 
 
 def install(app: FastAPI) -> None:
@@ -198,7 +232,13 @@ def header_reference(name: str) -> dict[str, str]:
 
 async def _on_problem(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Problem)
-    return render(request, error)
+    if not error.limited:
+        return render(request, error)
+    try:  # the request's transaction was rolled back, and its connection given back, before this is called
+        answer: Problem = await request.app.state.attempts.answer(request.state.caller.system, error)
+    except Problem as uncounted:
+        answer = uncounted
+    return render(request, answer)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -208,6 +248,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
 
 
 def _of_framework(error: HTTPException) -> Problem:
+    if isinstance(error, RefusedBody):
+        return error.problem
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
             return NotFound("there is no such path")

@@ -16,8 +16,9 @@ from eventing.rebuild_report import RebuildReport
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
 from programme.calendar import parse_civil_instant
 from programme.terms import Programme, ProgrammeError, load_programme
-from webapi.keys import keys_app
+from webapi.keys_cli import keys_app
 
+from customer_status.scopes import SCOPES
 from customer_status.settings import (
     ApiSettings,
     CustomerStatusSettings,
@@ -168,7 +169,7 @@ def _kafka() -> KafkaConfig:
 
 
 add_rebuild(app, "customer-status", _rebuild)
-app.add_typer(keys_app(_open_database), name="keys")
+app.add_typer(keys_app(_open_database, SCOPES), name="keys")
 app.add_typer(dead_letters_app(_open_database, _kafka), name="dead-letters")
 app.add_typer(partitions_app(_open_database), name="partitions")
 

@@ -1,21 +1,20 @@
 """The HTTP process, put together. Nothing connects before it is served."""
 
-import os
-
-import structlog
 from asyncpg.pool import Pool
 from eventing.database import open_pool
 from eventing.failures import WorkerStopped
+from eventing.migrations import behind
 from fastapi import FastAPI
 from programme.terms import Programme
 from webapi.app import build_app
+from webapi.database import Connection, prepared
+from webapi.probes import unless
 
+from customer_status import migrate
 from customer_status.segments import api as segments_api
 from customer_status.settings import ApiSettings
 from customer_status.terms import service as terms
 from customer_status.tiers import api as tiers_api
-
-log = structlog.get_logger(__name__)
 
 VERSION = "1"
 DESCRIPTION = """\
@@ -28,12 +27,14 @@ CONNECTIONS = 10
 def build(settings: ApiSettings, programme: Programme) -> FastAPI:
     """The application over the database that `settings` name."""
 
+    async def prepare(conn: Connection) -> None:
+        await terms.adopt(conn, programme)
+
     async def pool() -> Pool:
         opened = await open_pool(
             settings.database_url, application_name="customer-status-api", min_size=1, max_size=CONNECTIONS
         )
-        await _adopt_terms(opened, programme)
-        return opened
+        return await prepared(opened, prepare, hopeless=WorkerStopped)
 
     app = build_app(
         title="Kunden-Club customer-status",
@@ -42,20 +43,8 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
         routers=[tiers_api.router, segments_api.router],
         open_pool=pool,
         development=settings.development,
+        readiness={"schema": unless(behind(migrate.SCRIPTS))},
+        safety=settings.safety(),
     )
     app.state.programme = programme
     return app
-
-
-async def _adopt_terms(pool: Pool, programme: Programme) -> None:
-    """Before any request: ends the process if terms that have begun were edited; a pool that fails here is closed."""
-    try:
-        async with pool.acquire() as conn:
-            await terms.adopt(conn, programme)
-    except WorkerStopped as stopped:
-        log.critical("api_stopped", why=str(stopped))
-        # No request was taken yet, and SystemExit out of a task of the server would be a page of stack traces.
-        os._exit(1)
-    except BaseException:
-        pool.terminate()
-        raise

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from eventing.tables import event_tables
+from webapi.attempts import failed_attempt_table
 from webapi.idempotency import idempotency_key_table
 from webapi.keys import api_key_table
 
@@ -14,6 +15,7 @@ metadata = sa.MetaData()
 event_tables(metadata)
 api_key_table(metadata)
 idempotency_key_table(metadata)
+failed_attempt_table(metadata)
 tiers_tables(metadata)
 terms_tables(metadata)
 segments_tables(metadata)

@@ -5,6 +5,7 @@ from typing import Annotated
 from eventing.settings import Settings
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
+from webapi.settings import SafetySettings
 
 DatabaseUrl = Annotated[str, Field(pattern=r"^postgresql://")]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -32,10 +33,9 @@ class WorkerSettings(CustomerStatusSettings):
     worker_verify_every_s: float = Field(default=5.0, ge=0)
 
 
-class ApiSettings(CustomerStatusSettings):
+class ApiSettings(SafetySettings, CustomerStatusSettings):
     """The HTTP process."""
 
     http_host: str = "127.0.0.1"
     http_port: Port = 8002
     metrics_port: Port = 9103
-    development: bool = False

@@ -15,8 +15,9 @@ from eventing.rebuild_report import RebuildReport
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
 from programme.calendar import parse_civil_instant
 from programme.terms import Programme, ProgrammeError, load_programme
-from webapi.keys import keys_app
+from webapi.keys_cli import keys_app
 
+from loyalty.scopes import SCOPES
 from loyalty.settings import ApiSettings, LoyaltySettings, MigrationSettings, WorkerSettings
 from loyalty.terms import service as terms
 
@@ -134,7 +135,7 @@ def _open_database() -> Coroutine[Any, Any, asyncpg.Connection]:
 
 
 add_rebuild(app, "loyalty", _rebuild)
-app.add_typer(keys_app(_open_database), name="keys")
+app.add_typer(keys_app(_open_database, SCOPES), name="keys")
 app.add_typer(dead_letters_app(_open_database, lambda: load_settings(KafkaSettings).config()), name="dead-letters")
 app.add_typer(partitions_app(_open_database), name="partitions")
 

@@ -62,6 +62,7 @@ class SecondPersonNeeded(Problem):
 class VoucherNotFound(Problem):
     """Unknown, malformed and foreign codes answer alike."""
 
+    limited = True
     status = 404
     code = "voucher_not_found"
     title = "Voucher not found"

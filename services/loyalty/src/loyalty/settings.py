@@ -3,6 +3,7 @@
 from eventing.settings import Settings
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
+from webapi.settings import SafetySettings
 
 from loyalty.vouchers.codes import VoucherKeys, parse_keys
 
@@ -29,14 +30,13 @@ class WorkerSettings(LoyaltySettings):
     worker_verify_every_s: float = Field(default=5.0, ge=0)
 
 
-class ApiSettings(LoyaltySettings):
+class ApiSettings(SafetySettings, LoyaltySettings):
     """The HTTP process. `LOYALTY_VOUCHER_KEYS` is `version:64-hex-digits`, several of them with commas between."""
 
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8001, ge=0, le=65535)
     metrics_port: int = Field(default=9101, ge=0, le=65535)
     voucher_keys: SecretStr
-    development: bool = False
 
     @field_validator("voucher_keys")
     @classmethod

@@ -36,7 +36,7 @@ async def check_voucher(
     vouchers: TheVouchers,
     programme: TheProgramme,
     now: Now,
-    caller: Annotated[Caller, require("vouchers:write")],
+    caller: Annotated[Caller, require("vouchers:write", limits=VoucherNotFound)],
 ) -> VoucherView:
     """State, value, end date and what it may not pay for. Changes nothing."""
     return view(await vouchers.check(snapshot, body.code), programme, now)
@@ -49,7 +49,7 @@ async def reserve_voucher(
     vouchers: TheVouchers,
     programme: TheProgramme,
     now: Now,
-    caller: Annotated[Caller, require("vouchers:write")],
+    caller: Annotated[Caller, require("vouchers:write", limits=VoucherNotFound)],
 ) -> VoucherView:
     """Hold a voucher for a purchase, until `reserved_until`. Asking again for the same purchase renews it."""
     voucher = await vouchers.reserve(transaction, body.code, body.purchase_id, body.cents_by_class, now)

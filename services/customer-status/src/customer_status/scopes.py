@@ -1,0 +1,12 @@
+"""What a caller may be allowed to do here; `customer-status keys create` knows no other scope."""
+
+from typing import Final
+
+SCOPES: Final = {
+    "members:read": "read members' levels and status, and lists of members",
+    "offers:write": "staff: make, change and close offers",
+    "claims:write": "claim an offer for a member, and give the claim back",
+    "consents:write": "record how a member may be contacted",
+    "surveys:write": "record a member's answers to a survey",
+    "operations:read": "segments and reports of the programme as a whole",
+}
