@@ -12,7 +12,7 @@ from typing import Any
 from joserfc import jws
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
-ISSUER, AUDIENCE = "https://issuer.test/club", "loyalty"
+ISSUER, AUDIENCE = "https://issuer.test/realm", "things"
 KEYS: dict[str, Key] = {
     "rsa": RSAKey.generate_key(2048, {"kid": "rsa"}),
     "ec": ECKey.generate_key("P-256", {"kid": "ec", "alg": "ES256", "use": "sig"}),
