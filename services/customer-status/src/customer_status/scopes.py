@@ -4,6 +4,8 @@ from typing import Final
 
 SCOPES: Final = {
     "members:read": "read members' levels and status, and lists of members",
+    "segments:read": "lists of members by segment, counts, and snapshots",
+    "segments:write": "make a snapshot",
     "offers:write": "staff: make, change and close offers",
     "claims:write": "claim an offer for a member, and give the claim back",
     "consents:write": "record how a member may be contacted",

@@ -5,7 +5,7 @@ from alembic import op
 from eventing.migrations import app_role
 
 revision = "20261122_safety"
-down_revision = "20261122_adjustments"
+down_revision = "20261122_rewards"
 
 
 def upgrade() -> None:

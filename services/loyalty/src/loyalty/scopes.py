@@ -7,7 +7,7 @@ SCOPES: Final = {
     "members:write": "let members join",
     "vouchers:write": "spend points, check, reserve, redeem, release and undo vouchers",
     "vouchers:codes": "see the codes of a member's open vouchers again",
-    "quotes:read": "ask what a basket would earn",
+    "quotes:read": "ask what a basket would earn, and what rewards there are",
     "adjustments:write": "staff: adjust points, cancel vouchers",
     "members:erase": "staff: export and erase members",
     "operations:read": "reports of the programme as a whole",

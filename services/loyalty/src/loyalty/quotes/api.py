@@ -66,7 +66,7 @@ async def make_quote(
     vouchers: TheVouchers,
     programme: TheProgramme,
     now: Now,
-    caller: Annotated[Caller, require("quotes:read")],
+    caller: Annotated[Caller, require("quotes:read", limits=VoucherNotFound)],
 ) -> QuoteView:
     """Ask what a basket would earn, and whether a voucher would pay.
 

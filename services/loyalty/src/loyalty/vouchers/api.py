@@ -63,7 +63,7 @@ async def release_voucher(
     vouchers: TheVouchers,
     programme: TheProgramme,
     now: Now,
-    caller: Annotated[Caller, require("vouchers:write")],
+    caller: Annotated[Caller, require("vouchers:write", limits=VoucherNotFound)],
 ) -> VoucherView:
     """End the purchase's reservation. Without one nothing changes, so it can be asked again."""
     return view(await vouchers.release(transaction, body.code, body.purchase_id, now), programme, now)
@@ -76,7 +76,7 @@ async def redeem_voucher(
     vouchers: TheVouchers,
     programme: TheProgramme,
     now: Now,
-    caller: Annotated[Caller, require("vouchers:write")],
+    caller: Annotated[Caller, require("vouchers:write", limits=VoucherNotFound)],
 ) -> VoucherView:
     """Redeem a voucher for a purchase, reserved or not. Asking again for the same purchase answers the same, whenever
     that is.
@@ -94,7 +94,7 @@ async def undo_redemption(
     vouchers: TheVouchers,
     programme: TheProgramme,
     now: Now,
-    caller: Annotated[Caller, require("vouchers:write")],
+    caller: Annotated[Caller, require("vouchers:write", limits=VoucherNotFound)],
 ) -> VoucherView:
     """Take the purchase's redemption back, as the order failed: only while no purchase event has named the voucher.
     Without one nothing changes, so it can be asked again.
@@ -109,7 +109,7 @@ async def cancel_voucher(
     vouchers: TheVouchers,
     programme: TheProgramme,
     now: Now,
-    caller: Annotated[Caller, require("adjustments:write")],
+    caller: Annotated[Caller, require("adjustments:write", limits=VoucherNotFound)],
 ) -> VoucherView:
     """Cancel an unused voucher: staff only. Its points come back; asking again changes nothing."""
     return view(await vouchers.cancel(transaction, voucher_id, now), programme, now)
