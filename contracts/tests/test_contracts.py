@@ -25,7 +25,8 @@ RECEIVED_US = parse_instant("2027-01-01T00:00:00Z")
 HEADERS_AND_BATCH_BYTES = 64 * 1024
 
 KNOWN_FILES = re.compile(
-    r"README\.md|programme\.toml|topics/.+\.yaml|schemas/.+\.schema\.json|tests/.+\.py|openapi/.+\.json"
+    r"README\.md|programme\.toml|topics/.+\.yaml|schemas/.+\.schema\.json|asyncapi\.yaml|tests/.+\.py|openapi/.+\.json"
+    r"|tests/asyncapi/(schema-3\.0\.0\.json|NOTICE\.md)"
     r"|examples/good/[^/]+/[^/]+\.json|examples/bad/[^/]+/[^/]+\.(json|expect\.yaml)"
     r"|conformance/(README\.md|cases\.jsonl)"
 )

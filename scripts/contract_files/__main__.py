@@ -1,15 +1,15 @@
 """Write the generated files that changed, and say which."""
 
-from contract_files import openapi
+from contract_files import ROOT, files
 
 
 def main() -> None:
     """`make contracts`."""
-    for path, text in openapi.files().items():
+    for path, text in files().items():
         if not path.exists() or path.read_text() != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-            print(path.relative_to(openapi.ROOT))
+            print(path.relative_to(ROOT))
 
 
 if __name__ == "__main__":
