@@ -13,12 +13,17 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from eventing.kafka import KafkaConfig
+from eventing.log_ends import read_end_offsets
+from eventing.rebuild_log import LogReader
+from eventing.records import Record
 from kundenclub.environment import free_ports
 from kundenclub.processes import Processes, script_path
 from kundenclub.stack import Stack, stack
 
 CONTRACTS = Path(__file__).parents[1] / "contracts"
 COMMAND_TIMEOUT_S = 120.0
+SOURCES = (b"urn:kundenclub:loyalty", b"urn:kundenclub:customer-status")
 
 
 @dataclass(frozen=True)
@@ -87,11 +92,30 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def system(servers: Stack) -> AsyncIterator[System]:
-    """One system for the session; tests keep apart by the prefix of their member ids."""
+async def system(servers: Stack, contract: Any) -> AsyncIterator[System]:
+    """One system for the session; tests keep apart by the prefix of their member ids.
+
+    At its end everything that its services have published must be what contracts/ promises.
+    """
     async with Processes(servers.programs, servers.environment, servers.logs, lambda line: None) as processes:
         urls = tuple(program.ready_url for program in servers.programs)
         yield System(servers.environment, processes, urls, servers.logs)
+    published = await published_by_services(servers.environment["KAFKA_BOOTSTRAP_SERVERS"])
+    complaints = [why for record in published if (why := contract.complaint(record))]
+    assert complaints == [], f"{len(complaints)} of {len(published)} messages"
+
+
+async def published_by_services(bootstrap_servers: str) -> list[Record]:
+    """What the log has of our services; tests publish to their topics too, under sources of their own."""
+    found: list[Record] = []
+    kafka = KafkaConfig(bootstrap_servers)
+    topics = [path.stem for path in (CONTRACTS / "topics").glob("*.yaml")]
+    ends = await read_end_offsets(kafka, topics)
+    async with LogReader(kafka, "contract", print) as log:
+        for partition, end in ends.items():
+            async for records in log.read(partition, await log.begins_at(partition), end, 1_000):
+                found += [each for each in records if dict(each.headers).get("ce_source", b"") in SOURCES]
+    return found
 
 
 async def _answers(client: httpx.AsyncClient, url: str) -> bool:

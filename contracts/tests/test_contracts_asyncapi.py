@@ -70,7 +70,9 @@ def test_it_is_sound(guard: Callable[[Document], list[str]], committed: Document
 def test_every_topic_is_received_or_sent(committed: Document) -> None:
     actions = {each["channel"]["$ref"]: each["action"] for each in committed["operations"].values()}
     assert set(actions) == {f"#/channels/{path.stem}" for path in (CONTRACTS / "topics").glob("*.yaml")}
-    assert [channel for channel, action in actions.items() if action == "receive"] == ["#/channels/kundenclub.purchases"]
+    assert [channel for channel, action in actions.items() if action == "receive"] == [
+        "#/channels/kundenclub.purchases"
+    ]
 
 
 PURCHASES = ("channels", "kundenclub.purchases")

@@ -20,9 +20,10 @@ LONGEST_EXAMPLE = 2_500
 """Examples of limits, as of 20 vouchers, are for tests; here they would only be long."""
 
 INTRODUCTION = """\
-What tills and the webshop publish, and what the services tell. Every message is a CloudEvent 1.0 in binary mode, its key
-is the member_id, its partition that of murmur2 over the key. Delivery is at least once: consumers drop repeats and what
-is older than what they have, and ignore fields and types they do not know. contracts/README.md says how to publish.
+What tills and the webshop publish, and what the services tell. Every message is a CloudEvent 1.0 in binary
+mode, its key is the member_id, its partition that of murmur2 over the key. Delivery is at least once:
+consumers drop repeats and what is older than what they have, and ignore fields and types they do not know.
+contracts/README.md says how to publish.
 """
 
 Document = dict[str, Any]
