@@ -113,3 +113,24 @@ def test_terms_cannot_be_changed_after_the_fact() -> None:
         programme.terms[0].count_bonus = False  # type: ignore[misc]
     assert isinstance(programme, Programme)
     assert isinstance(programme.terms[0], Terms)
+
+
+def test_terms_from_before_there_were_offers_and_contacts_have_the_shipped_numbers() -> None:
+    (shipped,) = load_programme(PATH).terms
+    (older,) = parse_programme(TOML[: TOML.index("# The lowest level that staff")]).terms
+    assert (older.offers, older.contacts) == (shipped.offers, shipped.contacts)
+
+
+@pytest.mark.parametrize(
+    ("text", "instead", "message"),
+    [
+        ('event = "gold"\n', "", "offers.least_level must name discount, consultation, event"),
+        ('event = "gold"', 'event = "basis"', "least_level"),
+        ('channels = ["email", "sms", "post", "push"]', "channels = []", "contacts.channels must name at least one"),
+        ("most_a_month = 4", "most_a_month = 0", "most_a_month"),
+    ],
+)
+def test_offers_and_contacts_that_make_no_sense_are_refused(text: str, instead: str, message: str) -> None:
+    assert text in TOML
+    with pytest.raises(ProgrammeError, match=message):
+        parse_programme(TOML.replace(text, instead))

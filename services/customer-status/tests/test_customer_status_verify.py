@@ -63,6 +63,14 @@ async def test_a_right_database_is_clean(filled: None, conn: asyncpg.Connection,
             "M2",
         ),
         (
+            """
+            INSERT INTO offer (kind, title, description, least_level, opens_at, closes_at, claimed, invites,
+                               changed_at, changed_by)
+            VALUES ('discount', '', '', 'gold', now(), 'infinity', 1, true, now(), '')""",
+            "offers whose claims are counted",
+            "offer 1 counts 1",
+        ),
+        (
             "UPDATE purchase SET returned_cents = 99 WHERE purchase_id = 'p1'",
             "purchases whose sums are those of their returns",
             "M1 p1",

@@ -19,7 +19,7 @@ Content = Mapping[str, Any]
 
 def content_of(terms: Terms) -> dict[str, Any]:
     """The content of one version; what is a set in the rules is a sorted list."""
-    content: dict[str, Any] = msgspec.to_builtins(terms, order="deterministic")
+    content: dict[str, Any] = _plain(terms)
     return content
 
 
@@ -77,9 +77,14 @@ def _changes(path: str, kept: Any, new: Any) -> Iterator[str]:
             else:
                 yield f"{path}.{name} was {'removed' if name in kept else 'added'}".lstrip(".")
     else:
-        plain = msgspec.to_builtins(new, order="deterministic")
+        plain = _plain(new)
         if plain != kept:
             yield f"{path} was {_text(kept)} and is {_text(plain)}".lstrip(".")
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from where it is kept: a tuple is a list."""
+    return msgspec.json.decode(msgspec.json.encode(value, order="deterministic"))
 
 
 def _text(value: Any) -> str:

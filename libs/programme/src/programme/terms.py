@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from programme.benefit_terms import OFFER_KINDS, ContactTerms, OfferTerms
 from programme.calendar import day_of, midnight_us
 
 LEVELS = ("basis", "silver", "gold")
@@ -87,6 +88,8 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     abc: Abc
     adjustment_limit_points: _Positive = 1000
     expiring_soon_days: _Days = 30
+    offers: OfferTerms = OfferTerms()
+    contacts: ContactTerms = ContactTerms()
 
     @cached_property
     def from_us(self) -> int:
@@ -174,6 +177,10 @@ def _problem(terms: Terms) -> str | None:
         return "thresholds must grow from level to level"
     if terms.abc.a_percent >= terms.abc.b_percent:
         return "abc.a_percent must be below abc.b_percent"
+    if set(terms.offers.least_level) != set(OFFER_KINDS):
+        return "offers.least_level must name " + ", ".join(OFFER_KINDS)
+    if not terms.contacts.channels:
+        return "contacts.channels must name at least one"
     return None
 
 

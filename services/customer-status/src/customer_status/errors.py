@@ -25,3 +25,91 @@ class DateInTheFuture(Problem):
     status = 422
     code = "date_in_the_future"
     title = "The date has not begun"
+
+
+class OfferNotFound(Problem):
+    """No offer with this number."""
+
+    status = 404
+    code = "offer_not_found"
+    title = "Offer not found"
+
+
+class SlotNotFound(Problem):
+    """The offer has no such slot, or staff removed it."""
+
+    status = 404
+    code = "slot_not_found"
+    title = "Slot not found"
+
+
+class ClaimNotFound(Problem):
+    """The member never claimed this offer."""
+
+    status = 404
+    code = "claim_not_found"
+    title = "Claim not found"
+
+
+class OfferClosed(Problem):
+    """Its period is over, or staff closed it."""
+
+    status = 409
+    code = "offer_closed"
+    title = "The offer is closed"
+
+
+class NotOpenYet(Problem):
+    """Its period has not begun; carries `opens_at`."""
+
+    status = 409
+    code = "not_open_yet"
+    title = "The offer is not open yet"
+
+
+class LevelTooLow(Problem):
+    """Carries the member's `level` and the offer's `least_level`."""
+
+    status = 409
+    code = "level_too_low"
+    title = "The member's level is too low"
+
+
+class OfferFull(Problem):
+    """All its seats are claimed."""
+
+    status = 409
+    code = "offer_full"
+    title = "No seat is left"
+
+
+class SlotTaken(Problem):
+    """Somebody has claimed the slot."""
+
+    status = 409
+    code = "slot_taken"
+    title = "The slot is taken"
+
+
+class SlotOver(Problem):
+    """The slot has begun."""
+
+    status = 409
+    code = "slot_over"
+    title = "The slot has begun"
+
+
+class AlreadyClaimed(Problem):
+    """The member has another slot of this offer; carries `slot_no`."""
+
+    status = 409
+    code = "already_claimed"
+    title = "The member has claimed this offer"
+
+
+class CapacityBelowClaims(Problem):
+    """More seats are claimed than would be left; carries `claimed`."""
+
+    status = 409
+    code = "capacity_below_claims"
+    title = "More seats are claimed"

@@ -11,6 +11,7 @@ from webapi.database import Connection, prepared
 from webapi.probes import unless
 
 from customer_status import migrate
+from customer_status.offers import api as offers_api
 from customer_status.segments import api as segments_api
 from customer_status.settings import ApiSettings
 from customer_status.terms import service as terms
@@ -40,7 +41,7 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
         title="Kunden-Club customer-status",
         version=VERSION,
         description=DESCRIPTION,
-        routers=[tiers_api.router, segments_api.router],
+        routers=[tiers_api.router, segments_api.router, offers_api.router],
         open_pool=pool,
         development=settings.development,
         readiness={"schema": unless(behind(migrate.SCRIPTS))},

@@ -7,6 +7,7 @@ from webapi.idempotency import idempotency_key_table
 from webapi.keys import api_key_table
 
 from customer_status.key_accounts.tables import key_accounts_tables
+from customer_status.offers.tables import offers_tables
 from customer_status.segments.tables import segments_tables
 from customer_status.terms.tables import terms_tables
 from customer_status.tiers.tables import tiers_tables
@@ -20,3 +21,4 @@ tiers_tables(metadata)
 terms_tables(metadata)
 segments_tables(metadata)
 key_accounts_tables(metadata)
+offers_tables(metadata)

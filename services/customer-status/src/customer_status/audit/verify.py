@@ -20,6 +20,7 @@ from programme.timeline import Timeline
 
 from customer_status.audit import store
 from customer_status.audit.store import History
+from customer_status.offers.store import miscounted
 from customer_status.tiers.domain import PurchaseRow, ReturnRow, known_return, new_purchase_row, new_return_row
 
 OUTBOX_MAY_WAIT_S = 30
@@ -51,6 +52,8 @@ async def verify(conn: Connection, programme: Programme, read_ends: ReadEnds | N
             report.check("rows belong to a member").add(text)
         for purchase_id in await store.purchases_under_two_members(conn):
             report.anomaly("purchase_id under two members").add(purchase_id)
+        for text in await miscounted(conn):
+            report.check("offers whose claims are counted").add(text)
         await _check_messaging(conn, report, read_ends)
     return report
 

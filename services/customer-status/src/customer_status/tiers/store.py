@@ -52,6 +52,26 @@ async def lock_members(conn: Connection, member_ids: Iterable[str]) -> dict[str,
     return {row["member_id"]: row["account_no"] for row in await conn.fetch(_LOCK, wanted)}
 
 
+async def lock_known_member(conn: Connection, member_id: str) -> int | None:
+    """Lock one member, for a request about them, and create nobody; returns the account's number, None if unknown."""
+    account_no: int | None = await conn.fetchval(
+        "SELECT account_no FROM member WHERE member_id = $1 FOR UPDATE", member_id
+    )
+    return account_no
+
+
+async def find_account_no(conn: Connection, member_id: str) -> int | None:
+    """The number of a member's account; None if unknown."""
+    account_no: int | None = await conn.fetchval("SELECT account_no FROM member WHERE member_id = $1", member_id)
+    return account_no
+
+
+async def read_timeline(conn: Connection, account_no: int) -> Timeline:
+    """An account's timeline as it stands. Whoever decides by it has locked the member, in an earlier statement."""
+    [row] = await conn.fetch("SELECT timeline FROM member WHERE account_no = $1", account_no)
+    return timeline_from_row(row)
+
+
 async def join_members(conn: Connection, joined_us: Mapping[int, int]) -> None:
     """Note when the accounts joined; of two instants the earlier one stays."""
     await conn.execute(
