@@ -13,12 +13,13 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from devstack.forked_scripts import ForkedScripts
 from eventing.kafka import KafkaConfig
 from eventing.log_ends import read_end_offsets
 from eventing.rebuild_log import LogReader
 from eventing.records import Record
 from kundenclub.environment import free_ports
-from kundenclub.processes import Processes, script_path
+from kundenclub.processes import Processes
 from kundenclub.stack import Stack, stack
 
 CONTRACTS = Path(__file__).parents[1] / "contracts"
@@ -34,16 +35,11 @@ class System:
     processes: Processes
     ready_urls: tuple[str, ...]
     folder: Path
+    scripts: ForkedScripts
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a console script with the system's environment."""
-        return subprocess.run(
-            [script_path(command), *arguments],
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-        )
+        return self.scripts.run(command, *arguments, env={**os.environ, **self.environment}, timeout=COMMAND_TIMEOUT_S)
 
     async def kill_and_wait(self, *names: str) -> None:
         """kill -9 processes, and return when all of the system's are ready again."""
@@ -92,14 +88,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def system(servers: Stack, contract: Any) -> AsyncIterator[System]:
+async def system(servers: Stack, contract: Any, scripts: ForkedScripts) -> AsyncIterator[System]:
     """One system for the session; tests keep apart by the prefix of their member ids.
 
     At its end everything that its services have published must be what contracts/ promises.
     """
     async with Processes(servers.programs, servers.environment, servers.logs, lambda line: None) as processes:
         urls = tuple(program.ready_url for program in servers.programs)
-        yield System(servers.environment, processes, urls, servers.logs)
+        yield System(servers.environment, processes, urls, servers.logs, scripts)
     published = await published_by_services(servers.environment["KAFKA_BOOTSTRAP_SERVERS"])
     complaints = [why for record in published if (why := contract.complaint(record))]
     assert complaints == [], f"{len(complaints)} of {len(published)} messages"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from devstack.forked_scripts import ForkedScripts
 from kundenclub.contracts import read_topic_by_type
-from kundenclub.processes import script_path
 from kundenclub.simulate import state_lines, what_if
 from kundenclub.simulate_reading import Account, Histories, first_of_each, read_histories
 from kundenclub.simulate_what_if import compare, to_json, to_lines
@@ -55,19 +55,12 @@ def loyalty_states(*lines: bytes, at: str | None = None) -> list[dict[str, Any]]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, scripts: ForkedScripts) -> Run:
     """`run(*arguments, lines=...)`: the command; `lines` are its standard input."""
 
     def run(*arguments: str, lines: bytes = b"") -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [script_path("kundenclub"), "simulate", *arguments],
-            env={"CONTRACTS_DIR": str(CONTRACTS)},
-            cwd=tmp_path,
-            input=lines.decode(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        env = {"CONTRACTS_DIR": str(CONTRACTS)}
+        return scripts.run("kundenclub", "simulate", *arguments, env=env, cwd=tmp_path, input=lines, timeout=60)
 
     return run
 

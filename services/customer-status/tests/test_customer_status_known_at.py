@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import asyncpg
 import msgspec
 from customer_status.audit.state import states
 from devstack import ServiceDatabase
+from devstack.forked_scripts import ForkedScripts
 from eventing.records import Record
 from programme.facts import Purchase
 from programme.instants import parse_instant
@@ -105,21 +105,13 @@ async def test_any_instant_gives_what_the_rules_make_of_what_was_known_then(
 
 
 async def test_the_command_takes_both_clocks(
-    database: ServiceDatabase, feed: Any, contracts: Path, tmp_path: Path
+    database: ServiceDatabase, feed: Any, contracts: Path, tmp_path: Path, scripts: ForkedScripts
 ) -> None:
     await feed(received(feed.purchase("M1", "p1", JANUARY, 100_000), MARCH))
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        script = Path(sys.executable).with_name("customer-status")
         own = {"CUSTOMER_STATUS_DATABASE_URL": database.app_url, "CONTRACTS_DIR": str(contracts)}
-        return subprocess.run(
-            [script, "state", *arguments],
-            env={**os.environ, **own},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return scripts.run("customer-status", "state", *arguments, env={**os.environ, **own}, cwd=tmp_path, timeout=60)
 
     assert run("--known-at", FEBRUARY).stdout == ""
     told = json.loads(run("--at", FEBRUARY, "--known-at", "2026-03-10T11:00:00+01:00").stdout)

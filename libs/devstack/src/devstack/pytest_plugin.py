@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from devstack.databases import Cluster, ServiceDatabase
+    from devstack.forked_scripts import ForkedScripts
     from devstack.fresh_databases import FreshDatabases, Prepare
     from devstack.kafka_broker import KafkaBroker
 
@@ -54,6 +55,16 @@ def _databases(postgres_server: Cluster) -> Iterator[FreshDatabases]:
     databases = FreshDatabases(postgres_server)
     yield databases
     databases.close()
+
+
+@pytest.fixture(scope="session")
+def scripts() -> Iterator[ForkedScripts]:
+    """`scripts.run("loyalty", "state", env=..., timeout=60)`: a console script in a process of its own, quickly."""
+    from devstack.forked_scripts import ForkedScripts
+
+    scripts = ForkedScripts()
+    yield scripts
+    scripts.close()
 
 
 @pytest.fixture
