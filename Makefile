@@ -21,13 +21,18 @@ dev: setup ## run the whole system on fixed local ports until Ctrl-C
 	@$(RUN) kundenclub dev
 
 test: check ## everything CI runs
-	$(RUN) pytest -n 2 --dist loadfile $(STATIC_TESTS:%=--ignore=%)
+	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder $(STATIC_TESTS:%=--ignore=%)
 
 check: setup ## what needs no server: format, lint, types, imports, contracts, budgets
 	$(RUN) ruff check $(CODE)
 	$(RUN) ruff format --check $(CODE)
+	@$(MAKE) --no-print-directory -j 2 check-types check-rules
+
+check-types:
 	$(RUN) mypy $(CODE)
 	$(RUN) lint-imports
+
+check-rules:
 	$(RUN) pytest $(STATIC_TESTS)
 
 bench: setup ## measure speed and write docs/benchmarks.md (ARGS="--help" tells of the options)
