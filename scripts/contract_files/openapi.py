@@ -22,9 +22,10 @@ NOWHERE = "postgresql://nowhere"
 
 def apps(programme: Programme) -> dict[str, FastAPI]:
     """Both HTTP services, by name."""
-    keys = SecretStr("1:" + "00" * 32)
+    keys, erasure_key = SecretStr("1:" + "00" * 32), SecretStr("00" * 32)
+    settings = LoyaltySettings(database_url=NOWHERE, voucher_keys=keys, erasure_key=erasure_key)
     return {
-        "loyalty": loyalty.build(LoyaltySettings(database_url=NOWHERE, voucher_keys=keys), programme),
+        "loyalty": loyalty.build(settings, programme),
         "customer-status": customer_status.build(CustomerStatusSettings(database_url=NOWHERE), programme),
     }
 

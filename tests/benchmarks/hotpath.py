@@ -16,6 +16,7 @@ import asyncpg
 from devstack.databases import program
 from eventing.batches import judge
 from eventing.database import connect
+from eventing.forgotten import Secret
 from eventing.progress import Step, advance, load_all
 from eventing.records import Message, Record
 from eventing.subscription import Decoded
@@ -85,7 +86,9 @@ class Statements:
 
 async def statements(servers: Servers, messages: list[Message]) -> Statements:
     """Post `messages`, which are new, in batches whose statements are timed; the last one with EXPLAIN."""
-    subscription = next(s for s in subscriptions(load_programme(CONTRACTS / "programme.toml")) if s.topic == PURCHASES)
+    secret = Secret.parse(servers.environment["LOYALTY_ERASURE_KEY"])
+    programme = load_programme(CONTRACTS / "programme.toml")
+    subscription = next(s for s in subscriptions(programme, secret) if s.topic == PURCHASES)
     records = [
         Record(PURCHASES, 0, n, time.time_ns() // 1000, message.key, message.value, message.headers)
         for n, message in enumerate(messages)

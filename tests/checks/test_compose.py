@@ -27,7 +27,7 @@ PROBE_PORTS = {
     "customer-status-api": CustomerStatusApi.model_fields["http_port"].default,
     "customer-status-worker": CustomerStatusWorker.model_fields["worker_metrics_port"].default,
 }
-SECRET_NAME = re.compile(r"PASSWORD|_KEYS|_URL$")
+SECRET_NAME = re.compile(r"PASSWORD|_KEYS?$|_URL$")
 REQUIRED = re.compile(r"\$\{(\w+):\?set (\w+) in \.env, see \.env\.example\}")
 
 Compose = dict[str, Any]

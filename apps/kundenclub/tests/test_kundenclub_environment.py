@@ -27,7 +27,13 @@ def test_secrets_are_kept_with_the_data_and_new_otherwise(tmp_path: Path) -> Non
     file = tmp_path / "env"
     first = Secrets.kept_in(file)
     assert first != Secrets.new()
-    write_env_file(file, {"API_KEY": first.api_key, "LOYALTY_VOUCHER_KEYS": first.voucher_keys})
+    values = {
+        "API_KEY": first.api_key,
+        "LOYALTY_VOUCHER_KEYS": first.voucher_keys,
+        "LOYALTY_ERASURE_KEY": first.loyalty_erasure_key,
+        "CUSTOMER_STATUS_ERASURE_KEY": first.customer_status_erasure_key,
+    }
+    write_env_file(file, values)
     assert Secrets.kept_in(file) == first
 
 

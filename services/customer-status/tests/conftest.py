@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
-from customer_status.events import MEMBER_JOINED, MEMBERS_TOPIC, PURCHASES_TOPIC
+from customer_status.events import MEMBER_ERASED, MEMBER_JOINED, MEMBERS_TOPIC, PURCHASES_TOPIC
 from customer_status.migrate import upgrade
 from customer_status.subscriptions import subscriptions
 from devstack import ServiceDatabase
@@ -15,6 +15,7 @@ from eventing.batches import judge
 from eventing.database import connect
 from eventing.dead_letters import Refusal
 from eventing.envelope import new_message
+from eventing.forgotten import Secret
 from eventing.outbox import unpack
 from eventing.records import Message, Record
 from eventing.subscription import Decoded
@@ -23,6 +24,7 @@ from programme.facts import PURCHASE_COMPLETED, PURCHASE_RETURNED, Purchase, Ret
 from programme.instants import parse_instant
 from programme.terms import Programme, load_programme
 
+SECRET = Secret.parse("ee" * 32)
 REPOSITORY = Path(__file__).parents[3]
 
 
@@ -57,12 +59,12 @@ class Feed:
 
     def __init__(self, conn: asyncpg.Connection, programme: Programme) -> None:
         self.conn = conn
-        self.subscriptions = {each.topic: each for each in subscriptions(programme)}
+        self.subscriptions = {each.topic: each for each in subscriptions(programme, SECRET)}
         self.offset = 0
 
     def record(self, event_type: str, data: dict[str, Any], received: str = "2026-11-22T00:00:00Z") -> Record:
         """A record of the next offset; its key is the member_id."""
-        topic = MEMBERS_TOPIC if event_type == MEMBER_JOINED else PURCHASES_TOPIC
+        topic = MEMBERS_TOPIC if event_type in (MEMBER_JOINED, MEMBER_ERASED) else PURCHASES_TOPIC
         member_id = data["member_id"] or ""
         message = new_message(topic, type=event_type, source="urn:test", key=member_id, data=msgspec.json.encode(data))
         self.offset += 1
@@ -118,6 +120,9 @@ class Feed:
 
     def joined(self, member_id: str, joined_at: str) -> Record:
         return self.record(MEMBER_JOINED, {"member_id": member_id, "joined_at": joined_at})
+
+    def erased(self, member_id: str, erased_at: str = "2026-11-22T00:00:00Z") -> Record:
+        return self.record(MEMBER_ERASED, {"member_id": member_id, "erased_at": erased_at})
 
 
 @pytest.fixture

@@ -111,6 +111,7 @@ async def test_processes_and_commands_end_with_1_and_one_line(
         "KAFKA_BOOTSTRAP_SERVERS": getattr(kafka_broker, "bootstrap_servers", ""),
         "CUSTOMER_STATUS_DATABASE_URL": database.app_url,
         "CUSTOMER_STATUS_WORKER_METRICS_PORT": "0",
+        "CUSTOMER_STATUS_ERASURE_KEY": "ee" * 32,
         "CUSTOMER_STATUS_METRICS_PORT": "0",
         "CUSTOMER_STATUS_HTTP_PORT": "0",
         "LOG_LEVEL": "ERROR",

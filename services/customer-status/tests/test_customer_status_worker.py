@@ -52,6 +52,7 @@ async def start_worker(kafka: KafkaConfig, database: ServiceDatabase, contracts:
             "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
             "CUSTOMER_STATUS_DATABASE_URL": database.app_url,
             "CUSTOMER_STATUS_WORKER_METRICS_PORT": "0",
+            "CUSTOMER_STATUS_ERASURE_KEY": "ee" * 32,
             "LOG_LEVEL": "WARNING",
         }
         script = Path(sys.executable).with_name("customer-status")

@@ -9,10 +9,12 @@ from customer_status.tiers import store
 from devstack import ServiceDatabase
 from eventing.database import close, connect
 from eventing.dead_letters import find
+from eventing.forgotten import Secret
 from eventing.testing import wait_until
 from programme.instants import parse_instant
 from programme.timeline import Timeline, decode_timeline, level_at, steps_from_json
 
+SECRET = Secret.parse("ee" * 32)
 DAY = "2026-03-{:02}T10:00:00Z"
 
 
@@ -211,16 +213,16 @@ async def test_batches_that_name_the_same_members_in_other_orders_never_deadlock
     got any further."""
     ids = [f"M{number:02}" for number in range(20)]
     if known:
-        await store.lock_members(conn, ids)
+        await store.lock_members(conn, ids, SECRET)
     holder = conn.transaction()
     await holder.start()
-    await store.lock_members(conn, [ids[10]])
+    await store.lock_members(conn, [ids[10]], SECRET)
 
     async def lock_all(names: list[str]) -> dict[str, int]:
         other = await connect(database.app_url, application_name="tests", posting=True)
         try:
             async with other.transaction():
-                return await store.lock_members(other, names)
+                return await store.lock_members(other, names, SECRET)
         finally:
             await close(other)
 

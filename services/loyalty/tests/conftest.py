@@ -13,6 +13,7 @@ from devstack import ServiceDatabase
 from eventing.batches import Batch, Poster, judge
 from eventing.database import Session
 from eventing.envelope import new_message
+from eventing.forgotten import Secret
 from eventing.records import Message, Partition, Record
 from httpx import ASGITransport, AsyncClient, Response
 from loyalty import migrate
@@ -27,6 +28,8 @@ from pydantic import SecretStr
 from webapi import keys
 
 CONTRACTS = Path(__file__).parents[3] / "contracts"
+ERASURE_KEY = SecretStr("ee" * 32)
+SECRET = Secret.parse(ERASURE_KEY.get_secret_value())
 STAMP_US = parse_instant("2099-12-31T00:00:00Z")
 
 
@@ -64,7 +67,7 @@ async def post(database: ServiceDatabase, programme: Programme, conn: asyncpg.Co
 
     `received_us` is the log's stamp of all of them.
     """
-    by_topic = {subscription.topic: subscription for subscription in subscriptions(programme)}
+    by_topic = {subscription.topic: subscription for subscription in subscriptions(programme, SECRET)}
     for topic in by_topic:
         await conn.execute("INSERT INTO event_progress (topic, partition, next_offset) VALUES ($1, 0, 0)", topic)
     session = Session(database.app_url, application_name="test")
@@ -84,7 +87,15 @@ async def post(database: ServiceDatabase, programme: Programme, conn: asyncpg.Co
 
 
 ALL_SCOPES = frozenset(
-    {"members:read", "members:write", "vouchers:write", "vouchers:codes", "quotes:read", "adjustments:write"}
+    {
+        "members:read",
+        "members:write",
+        "vouchers:write",
+        "vouchers:codes",
+        "quotes:read",
+        "adjustments:write",
+        "members:erase",
+    }
 )
 
 
@@ -93,7 +104,9 @@ async def api(database: ServiceDatabase, programme: Programme, conn: asyncpg.Con
     """A client of the HTTP process with a key that may do everything."""
     key = keys.new_key()
     await keys.create(conn, key, "tests", ALL_SCOPES)
-    settings = ApiSettings(database_url=database.app_url, voucher_keys=SecretStr("1:" + "42" * 32))
+    settings = ApiSettings(
+        database_url=database.app_url, voucher_keys=SecretStr("1:" + "42" * 32), erasure_key=ERASURE_KEY
+    )
     app = build(settings, programme)
     headers = {"Authorization": f"Bearer {key}"}
     async with (

@@ -22,6 +22,7 @@ from devstack import ServiceDatabase
 from eventing.batches import Batch, Poster, judge
 from eventing.database import Session
 from eventing.envelope import new_message
+from eventing.forgotten import Secret
 from eventing.records import Partition, Record
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -208,7 +209,7 @@ class Stage:
     def __init__(self, database: ServiceDatabase, programme: Programme) -> None:
         self.programme = programme
         self.runner = asyncio.Runner()
-        self.subscriptions = {each.topic: each for each in subscriptions(programme)}
+        self.subscriptions = {each.topic: each for each in subscriptions(programme, Secret.parse("ee" * 32))}
         self.desk = Vouchers(programme, parse_keys("1:" + "42" * 32))
         self.run = self.runner.run
         self.owner = self.run(asyncpg.connect(database.owner_url))

@@ -48,6 +48,7 @@ async def test_processes_and_commands_end_with_1_and_one_line(
         "LOYALTY_DATABASE_URL": database.app_url,
         "LOYALTY_MIGRATIONS_DATABASE_URL": database.owner_url,
         "LOYALTY_VOUCHER_KEYS": "1:" + "42" * 32,
+        "LOYALTY_ERASURE_KEY": "ee" * 32,
         "LOYALTY_WORKER_METRICS_PORT": "0",
         "LOYALTY_METRICS_PORT": "0",
         "LOYALTY_HTTP_PORT": "0",

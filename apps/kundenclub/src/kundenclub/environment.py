@@ -71,11 +71,14 @@ class Secrets:
 
     api_key: str
     voucher_keys: str
+    loyalty_erasure_key: str
+    customer_status_erasure_key: str
 
     @classmethod
     def new(cls) -> "Secrets":
         """Random ones."""
-        return cls(f"kc_dev{secrets.token_hex(4)}_{secrets.token_hex(32)}", f"1:{secrets.token_hex(32)}")
+        erasure_keys = secrets.token_hex(32), secrets.token_hex(32)
+        return cls(f"kc_dev{secrets.token_hex(4)}_{secrets.token_hex(32)}", f"1:{secrets.token_hex(32)}", *erasure_keys)
 
     @classmethod
     def kept_in(cls, env_file: Path) -> "Secrets":
@@ -84,7 +87,12 @@ class Secrets:
             return cls.new()
         values = read_env_file(env_file)
         try:
-            return cls(values["API_KEY"], values["LOYALTY_VOUCHER_KEYS"])
+            return cls(
+                values["API_KEY"],
+                values["LOYALTY_VOUCHER_KEYS"],
+                values["LOYALTY_ERASURE_KEY"],
+                values["CUSTOMER_STATUS_ERASURE_KEY"],
+            )
         except KeyError:
             return cls.new()
 
@@ -109,10 +117,12 @@ def service_environment(
         "LOYALTY_METRICS_PORT": str(ports.loyalty_metrics),
         "LOYALTY_WORKER_METRICS_PORT": str(ports.loyalty_worker),
         "LOYALTY_VOUCHER_KEYS": kept_secrets.voucher_keys,
+        "LOYALTY_ERASURE_KEY": kept_secrets.loyalty_erasure_key,
         "LOYALTY_DEVELOPMENT": "true",
         "LOYALTY_URL": f"http://{HOST}:{ports.loyalty}",
         "CUSTOMER_STATUS_DATABASE_URL": customer_status.app_url,
         "CUSTOMER_STATUS_MIGRATIONS_DATABASE_URL": customer_status.owner_url,
+        "CUSTOMER_STATUS_ERASURE_KEY": kept_secrets.customer_status_erasure_key,
         "CUSTOMER_STATUS_HTTP_PORT": str(ports.customer_status),
         "CUSTOMER_STATUS_METRICS_PORT": str(ports.customer_status_metrics),
         "CUSTOMER_STATUS_WORKER_METRICS_PORT": str(ports.customer_status_worker),

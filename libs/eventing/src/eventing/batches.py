@@ -7,7 +7,7 @@ fails becomes a dead letter, and too many of those in a row pause their partitio
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -129,7 +129,7 @@ class Poster:
             await transaction.flush()
         self._committed(topic, steps)
         metrics.BATCH_SECONDS.labels(topic).observe(time.perf_counter() - started)
-        _count(topic, items, transaction.refusals)
+        _count(topic, items, transaction)
 
     async def _post_one_by_one(self, batch: Batch) -> None:
         paused: set[int] = set()
@@ -202,14 +202,16 @@ def _refusal(item: Item, reason: str, detail: str) -> Refusal:
     return Refusal(item.record, event, reason, detail)
 
 
-def _count(topic: str, items: Sequence[Item], refusals: Sequence[Refusal]) -> None:
-    refused = {(refusal.record.partition, refusal.record.offset) for refusal in refusals}
-    outcomes = Counter(_outcome(item, refused) for item in items)
+def _count(topic: str, items: Sequence[Item], transaction: Transaction) -> None:
+    special = dict(transaction.ignored)
+    for refusal in transaction.refusals:
+        special[refusal.record.partition, refusal.record.offset] = "dead_letter"
+    outcomes = Counter(_outcome(item, special) for item in items)
     for outcome, count in outcomes.items():
         metrics.EVENTS.labels(topic, outcome).inc(count)
 
 
-def _outcome(item: Item, refused: Container[tuple[int, int]]) -> str:
+def _outcome(item: Item, special: Mapping[tuple[int, int], str]) -> str:
     if isinstance(item.judged, Skipped):
         return item.judged.outcome
-    return "dead_letter" if (item.record.partition, item.record.offset) in refused else "applied"
+    return special.get((item.record.partition, item.record.offset), "applied")

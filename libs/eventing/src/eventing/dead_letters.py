@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -87,6 +87,18 @@ async def decide(conn: Connection, dead_letter_ids: Sequence[int], state: str) -
 async def count_open(conn: Connection) -> int:
     """The number of dead letters nobody has decided about."""
     return int(await conn.fetchval("SELECT count(*) FROM dead_letter WHERE state = 'open'"))
+
+
+async def delete_about(conn: Connection, key: str, is_about: Callable[[bytes], bool]) -> int:
+    """Deletes the dead letters that carry `key`, and those that name it and are about it by `is_about`; how many."""
+    rows = await conn.fetch(
+        "SELECT dead_letter_id, key, value FROM dead_letter WHERE key = $1 OR position($2::bytea IN value) > 0",
+        key.encode(),
+        f'"{key}"'.encode(),
+    )
+    found = [row["dead_letter_id"] for row in rows if row["key"] == key.encode() or is_about(row["value"])]
+    await conn.execute("DELETE FROM dead_letter WHERE dead_letter_id = ANY($1::bigint[])", found)
+    return len(found)
 
 
 def _row(refusal: Refusal) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from eventing.forgotten import Secret
 from eventing.kafka import KafkaConfig
 
 S = TypeVar("S", bound=BaseSettings)
@@ -42,6 +43,11 @@ class ContractsSettings(Settings):
     model_config = SettingsConfigDict(env_prefix="CONTRACTS_")
 
     dir: Path = Path("contracts")
+
+
+def secret_of(text: SecretStr) -> Secret:
+    """The secret of `eventing.forgotten`, as a validator and a reader. Raises ValueError."""
+    return Secret.parse(text.get_secret_value())
 
 
 class LogSettings(Settings):

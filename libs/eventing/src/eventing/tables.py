@@ -25,6 +25,17 @@ def dated_documents_table(metadata: sa.MetaData, name: str) -> None:
     )
 
 
+def forgotten_tables(metadata: sa.MetaData) -> None:
+    """Defines the tables of `eventing.forgotten`: what services that erase people keep of them."""
+    sa.Table(
+        "forgotten",
+        metadata,
+        sa.Column("key_hash", sa.LargeBinary, primary_key=True, comment="HMAC of the key of events"),
+        _timestamp("forgotten_at", default_now=True),
+    )
+    sa.Table("forgotten_check", metadata, sa.Column("secret_check", sa.LargeBinary, primary_key=True))
+
+
 def _timestamp(name: str, *, nullable: bool = False, default_now: bool = False) -> sa.Column[object]:
     default = sa.text("now()") if default_now else None
     return sa.Column(name, sa.TIMESTAMP(timezone=True), nullable=nullable, server_default=default)

@@ -1,6 +1,6 @@
-"""What a handler gets: the database connection of its batch, and the two things it may leave behind with it."""
+"""What a handler gets: the database connection of its batch, and what it may leave behind with it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from eventing import dead_letters, outbox
 from eventing.database import Connection
@@ -20,6 +20,7 @@ class Transaction:
         self.publishes = publishes
         self._refusals: list[Refusal] = []
         self._messages: list[Message] = []
+        self._ignored: dict[tuple[int, int], str] = {}
 
     @property
     def refusals(self) -> Sequence[Refusal]:
@@ -33,6 +34,15 @@ class Transaction:
     def refuse(self, refusal: Refusal) -> None:
         """Keeps a record that may not even be an event."""
         self._refusals.append(refusal)
+
+    @property
+    def ignored(self) -> Mapping[tuple[int, int], str]:
+        """(partition, offset) of the events that took no effect on purpose -> the outcome they are counted as."""
+        return self._ignored
+
+    def ignore(self, event: Event, outcome: str) -> None:
+        """Counts `event` as `outcome` (a stable snake_case code) instead of as applied."""
+        self._ignored[event.record.partition, event.record.offset] = outcome
 
     def publish(self, message: Message) -> None:
         """Publishes `message` once this transaction has committed, in the order of the calls."""

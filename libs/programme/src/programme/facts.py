@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -134,6 +134,7 @@ class _WireReturn(_Wire, kw_only=True):
 _PURCHASE = msgspec.json.Decoder(_WirePurchase)
 _RETURN = msgspec.json.Decoder(_WireReturn)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ANY = msgspec.json.Decoder(dict[str, Any])
 _BRACKET = re.compile(r'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?)*+([\[\]{}]|\Z)', re.DOTALL)
 """The next bracket outside strings, or the end. Possessive throughout: no text takes more than linear time."""
 _NESTING = {"[": 1, "{": 1, "]": -1, "}": -1, "": 0}
@@ -149,6 +150,17 @@ def _decode(decoder: msgspec.json.Decoder[_W], data: bytes, key: bytes | None) -
         raise
     require_member(wire.member_id, key)
     return wire
+
+
+def may_name_member(data: bytes, member_id: str) -> bool:
+    """Whether an event's data, or the data within a whole event, names this member; true of what cannot be read."""
+    try:
+        fields = _ANY.decode(data)
+        inner = fields.get("data")
+        named = [fields.get("member_id"), inner.get("member_id") if isinstance(inner, dict) else None]
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return True
+    return member_id in named
 
 
 def _names_no_member(data: bytes) -> bool:

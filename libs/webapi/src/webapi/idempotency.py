@@ -6,10 +6,11 @@ moment at which one exists without the other.
 """
 
 import hashlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Annotated, Any, NamedTuple
 
 import sqlalchemy as sa
+from asyncpg.pool import PoolConnectionProxy
 from fastapi import FastAPI, Header, Request, Response, Security
 from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy.dialects.postgresql import BYTEA
@@ -34,7 +35,9 @@ def idempotency_key_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("status", sa.Integer, nullable=False),
         sa.Column("body", BYTEA, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("about", sa.Text, comment="whom the answer is about; it goes with them"),
         sa.Index("idempotency_key_created_at", "created_at"),
+        sa.Index("idempotency_key_about", "about", postgresql_where=sa.text("about IS NOT NULL")),
     )
 
 
@@ -65,6 +68,7 @@ class _Claim(NamedTuple):
     caller: str
     key: str
     request_hash: bytes
+    about: str | None
 
 
 class _Replay(Exception):
@@ -74,6 +78,10 @@ class _Replay(Exception):
 
 class Idempotent(Require):
     """The dependency behind `idempotent`: `require`, and then claims the request's Idempotency-Key."""
+
+    def __init__(self, scopes: Iterable[str], about: str | None = None) -> None:
+        super().__init__(scopes)
+        self.about = about
 
     async def __call__(  # type: ignore[override]  # more is injected than `require` needs
         self,
@@ -90,16 +98,18 @@ class Idempotent(Require):
         ],
     ) -> Caller:
         caller = await super().__call__(request)
-        await _claim(request, transaction, caller, key)
+        about = None if self.about is None else request.path_params[self.about]
+        await _claim(request, transaction, caller, key, about)
         return caller
 
 
-def idempotent(*scopes: str) -> Any:
+def idempotent(*scopes: str, about: str | None = None) -> Any:
     """Like `require(*scopes)`, and the request needs an Idempotency-Key.
 
-    The route must belong to an `APIRouter(route_class=IdempotentRoute)`.
+    `about` names the path parameter that says whom the answer is about, for `forget`. The route must belong to an
+    `APIRouter(route_class=IdempotentRoute)`.
     """
-    return Security(Idempotent(scopes), scopes=list(scopes))
+    return Security(Idempotent(scopes, about), scopes=list(scopes))
 
 
 class IdempotentRoute(APIRoute):
@@ -161,10 +171,15 @@ async def purge(connection: Connection, most: int, kept_days: int = KEPT_DAYS) -
     return int(status.removeprefix("DELETE "))
 
 
-async def _claim(request: Request, connection: Connection, caller: Caller, key: str) -> None:
+async def forget(connection: Connection | PoolConnectionProxy, about: str) -> None:
+    """Forget the answers about somebody, in the transaction of the caller."""
+    await connection.execute("DELETE FROM idempotency_key WHERE about = $1", about)
+
+
+async def _claim(request: Request, connection: Connection, caller: Caller, key: str, about: str | None) -> None:
     """Raises InFlight, KeyReused, or _Replay; returns when this request is the first of its key."""
     owner = caller.identity
-    claim = _Claim(connection, owner, key, await _request_hash(request))
+    claim = _Claim(connection, owner, key, await _request_hash(request), about)
     # Tried before anything else is locked: waiting here would only queue up the impatient.
     if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _lock_number(claim)):
         raise InFlight("wait for its answer, then send it again with the same key")
@@ -197,10 +212,11 @@ def _lock_number(claim: _Claim) -> int:
 
 async def _remember(claim: _Claim, status: int, body: bytes) -> None:
     await claim.connection.execute(
-        "INSERT INTO idempotency_key (caller, key, request_hash, status, body) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO idempotency_key (caller, key, request_hash, status, body, about) VALUES ($1, $2, $3, $4, $5, $6)",
         claim.caller,
         claim.key,
         claim.request_hash,
         status,
         body,
+        claim.about,
     )

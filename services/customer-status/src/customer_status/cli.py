@@ -22,6 +22,7 @@ from customer_status.scopes import SCOPES
 from customer_status.settings import (
     ApiSettings,
     CustomerStatusSettings,
+    ErasureSettings,
     MigrationSettings,
     WorkerSettings,
 )
@@ -140,6 +141,7 @@ def _rebuild(
     from customer_status.worker import SERVICE
 
     settings, kafka, programme = load_settings(MigrationSettings), _kafka(), _programme()
+    secret = load_settings(ErasureSettings).secret()
 
     async def work() -> RebuildReport:
         async with opened(_open_database) as conn:
@@ -148,7 +150,7 @@ def _rebuild(
             service=SERVICE,
             owner_url=settings.migrations_database_url,
             kafka=kafka,
-            subscriptions=subscriptions(programme),
+            subscriptions=subscriptions(programme, secret),
             sides=MemberSides(),
             apply=apply,
             tell=tell,

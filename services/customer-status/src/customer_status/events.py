@@ -15,6 +15,7 @@ PURCHASES_TOPIC = "kundenclub.purchases"
 MEMBERS_TOPIC = "kundenclub.members"
 CUSTOMER_STATUS_TOPIC = "kundenclub.customer-status"
 MEMBER_JOINED = "kundenclub.member.joined.v1"
+MEMBER_ERASED = "kundenclub.member.erased.v1"
 
 
 class MemberJoined(NamedTuple):
@@ -24,12 +25,25 @@ class MemberJoined(NamedTuple):
     joined_us: int
 
 
+class MemberErased(NamedTuple):
+    """A member was erased."""
+
+    member_id: str
+    erased_us: int
+
+
 class _WireJoined(msgspec.Struct):
     member_id: str
     joined_at: str
 
 
+class _WireErased(msgspec.Struct):
+    member_id: str
+    erased_at: str
+
+
 _JOINED = msgspec.json.Decoder(_WireJoined)
+_ERASED = msgspec.json.Decoder(_WireErased)
 
 
 def read_fact(event: Event) -> Purchase | Return | None:
@@ -40,18 +54,27 @@ def read_fact(event: Event) -> Purchase | Return | None:
         raise Invalid(refused.reason, refused.detail) from None
 
 
-def read_joined(event: Event) -> MemberJoined:
-    """A member who joined. Raises Invalid where it is not what the contract says."""
+def read_member(event: Event) -> MemberJoined | MemberErased:
+    """A member who joined or was erased. Raises Invalid where it is not what the contract says."""
     try:
-        wire = decode_json(_JOINED, event.data)
-        require_member(wire.member_id, event.record.key)
-        if not wire.joined_at.startswith("20"):
-            raise Invalid("invalid_instant", "joined_at: the year must be 2000 to 2099")
-        return MemberJoined(wire.member_id, parse_instant(wire.joined_at))
+        if event.type == MEMBER_ERASED:
+            erased = decode_json(_ERASED, event.data)
+            require_member(erased.member_id, event.record.key)
+            return MemberErased(erased.member_id, _instant("erased_at", erased.erased_at))
+        joined = decode_json(_JOINED, event.data)
+        require_member(joined.member_id, event.record.key)
+        return MemberJoined(joined.member_id, _instant("joined_at", joined.joined_at))
     except Refused as refused:
         raise Invalid(refused.reason, refused.detail) from None
+
+
+def _instant(field: str, text: str) -> int:
+    if not text.startswith("20"):
+        raise Invalid("invalid_instant", f"{field}: the year must be 2000 to 2099")
+    try:
+        return parse_instant(text)
     except ValueError as error:
-        raise Invalid("invalid_instant", f"joined_at: {error}") from None
+        raise Invalid("invalid_instant", f"{field}: {error}") from None
 
 
 def timeline_changed(account_no: int, change: TimelineChanged) -> Message:
@@ -64,3 +87,8 @@ def timeline_changed(account_no: int, change: TimelineChanged) -> Message:
         data=encode_timeline(change),
         event_id=f"{account_no}-{change.generation}-{change.events}",
     )
+
+
+def timeline_gone(member_id: str) -> Message:
+    """The tombstone that clears an erased member's timeline from its compacted topic."""
+    return Message(CUSTOMER_STATUS_TOPIC, member_id.encode(), None, ())

@@ -1,7 +1,7 @@
 """The service's whole schema in one MetaData: what Alembic compares the migrations with."""
 
 import sqlalchemy as sa
-from eventing.tables import event_tables
+from eventing.tables import event_tables, forgotten_tables
 from webapi.attempts import failed_attempt_table
 from webapi.idempotency import idempotency_key_table
 from webapi.keys import api_key_table
@@ -14,6 +14,7 @@ from customer_status.tiers.tables import tiers_tables
 
 metadata = sa.MetaData()
 event_tables(metadata)
+forgotten_tables(metadata)
 api_key_table(metadata)
 idempotency_key_table(metadata)
 failed_attempt_table(metadata)

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from eventing.settings import Settings
-from pydantic import Field
+from eventing.forgotten import Secret
+from eventing.settings import Settings, secret_of
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 from webapi.settings import SafetySettings
 
@@ -25,7 +26,23 @@ class MigrationSettings(CustomerStatusSettings):
     migrations_database_url: DatabaseUrl
 
 
-class WorkerSettings(CustomerStatusSettings):
+class ErasureSettings(CustomerStatusSettings):
+    """`CUSTOMER_STATUS_ERASURE_KEY`, 64 hex digits: tells who was erased, so it stays the same for ever."""
+
+    erasure_key: SecretStr
+
+    @field_validator("erasure_key")
+    @classmethod
+    def _must_be_secret(cls, key: SecretStr) -> SecretStr:
+        secret_of(key)
+        return key
+
+    def secret(self) -> Secret:
+        """What erased members are known by."""
+        return secret_of(self.erasure_key)
+
+
+class WorkerSettings(ErasureSettings):
     """The Kafka process. It verifies a few accounts every `worker_verify_every_s` seconds; 0: never."""
 
     worker_metrics_host: str = "127.0.0.1"

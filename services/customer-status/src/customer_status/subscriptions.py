@@ -2,28 +2,30 @@
 
 from typing import Any
 
+from eventing.forgotten import Secret
 from eventing.subscription import Subscription
 from programme.facts import PURCHASE_COMPLETED, PURCHASE_RETURNED
 from programme.terms import Programme
 
-from customer_status.events import MEMBER_JOINED, MEMBERS_TOPIC, PURCHASES_TOPIC, read_fact, read_joined
-from customer_status.tiers.service import TakePurchases, join_members
+from customer_status.erasure.service import TakeMembers
+from customer_status.events import MEMBER_ERASED, MEMBER_JOINED, MEMBERS_TOPIC, PURCHASES_TOPIC, read_fact, read_member
+from customer_status.tiers.service import TakePurchases
 
 
-def subscriptions(programme: Programme) -> list[Subscription[Any]]:
-    """All subscriptions of the worker."""
+def subscriptions(programme: Programme, secret: Secret) -> list[Subscription[Any]]:
+    """All subscriptions of the worker; `secret` tells who was erased."""
     return [
         Subscription(
             PURCHASES_TOPIC,
             types=frozenset({PURCHASE_COMPLETED, PURCHASE_RETURNED}),
             decode=read_fact,
-            apply=TakePurchases(programme),
+            apply=TakePurchases(programme, secret),
         ),
         Subscription(
             MEMBERS_TOPIC,
-            types=frozenset({MEMBER_JOINED}),
-            decode=read_joined,
-            apply=join_members,
+            types=frozenset({MEMBER_JOINED, MEMBER_ERASED}),
+            decode=read_member,
+            apply=TakeMembers(secret),
             tombstones=True,
         ),
     ]

@@ -18,7 +18,7 @@ from programme.terms import Programme, ProgrammeError, load_programme
 from webapi.keys_cli import keys_app
 
 from loyalty.scopes import SCOPES
-from loyalty.settings import ApiSettings, LoyaltySettings, MigrationSettings, WorkerSettings
+from loyalty.settings import ApiSettings, ErasureSettings, LoyaltySettings, MigrationSettings, WorkerSettings
 from loyalty.terms import service as terms
 
 app = typer.Typer(
@@ -114,6 +114,7 @@ def _rebuild(
     from loyalty.rebuild.run import rebuild_all
 
     settings, kafka, programme = load_settings(MigrationSettings), load_settings(KafkaSettings).config(), _programme()
+    secret = load_settings(ErasureSettings).secret()
 
     async def work() -> RebuildReport:
         async with opened(_open_database) as conn:
@@ -122,6 +123,7 @@ def _rebuild(
             settings.migrations_database_url,
             kafka,
             programme,
+            secret,
             apply=apply,
             even_if_events_were_lost=even_if_events_were_lost,
             tell=tell,

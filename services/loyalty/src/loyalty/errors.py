@@ -11,6 +11,14 @@ class MemberNotFound(Problem):
     title = "Member not found"
 
 
+class MemberErased(Problem):
+    """The member was erased; a member_id is never used again."""
+
+    status = 410
+    code = "member_erased"
+    title = "The member was erased"
+
+
 class PurchaseNotFound(Problem):
     """The member has no purchase with this purchase_id; a return that waits for one does not make it."""
 

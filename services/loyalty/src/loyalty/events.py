@@ -27,6 +27,7 @@ VOUCHER_EXPIRING_SOON = "kundenclub.voucher.expiring-soon.v1"
 POINTS_EXPIRING_SOON = "kundenclub.points.expiring-soon.v1"
 PRODUCT_ORDERED = "kundenclub.product.ordered.v1"
 MEMBER_JOINED = "kundenclub.member.joined.v1"
+MEMBER_ERASED = "kundenclub.member.erased.v1"
 
 MOST_ENTRIES = 1_000
 
@@ -162,6 +163,13 @@ class MemberJoined(msgspec.Struct):
     joined_at: str
 
 
+class MemberErased(msgspec.Struct):
+    """A member was erased: whoever keeps anything of them deletes it, and never knows them again."""
+
+    member_id: str
+    erased_at: str
+
+
 AccountEvent = (
     PointsPosted
     | PointsExpiringSoon
@@ -238,4 +246,16 @@ def member_joined(account: Account, joined: MemberJoined) -> Message:
         key=joined.member_id,
         data=_encode(joined),
         event_id=f"joined-{account.account_no}",
+    )
+
+
+def member_erased(account_no: int, erased: MemberErased) -> Message:
+    """The message that tells that a member was erased. It stays on its compacted topic, for whoever reads it late."""
+    return new_message(
+        MEMBERS_TOPIC,
+        type=MEMBER_ERASED,
+        source=SOURCE,
+        key=erased.member_id,
+        data=_encode(erased),
+        event_id=f"erased-{account_no}",
     )

@@ -1,6 +1,7 @@
 """The HTTP process, put together. Nothing connects before it is served."""
 
 from asyncpg.pool import Pool
+from eventing import forgotten
 from eventing.database import open_pool
 from eventing.failures import WorkerStopped
 from eventing.migrations import behind
@@ -12,6 +13,7 @@ from webapi.probes import unless
 
 from loyalty import migrate
 from loyalty.adjustments import api as adjustments_api
+from loyalty.erasure import api as erasure_api
 from loyalty.members import api as members_api
 from loyalty.quotes import api as quotes_api
 from loyalty.rewards import api as rewards_api
@@ -31,8 +33,11 @@ CONNECTIONS = 10
 def build(settings: ApiSettings, programme: Programme) -> FastAPI:
     """The application over the database that `settings` name."""
 
+    secret = settings.secret()
+
     async def prepare(conn: Connection) -> None:
         await terms.adopt(conn, programme)
+        await forgotten.adopt(conn, secret)
 
     async def pool() -> Pool:
         opened = await open_pool(
@@ -46,6 +51,7 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
         description=DESCRIPTION,
         routers=[
             members_api.router,
+            erasure_api.router,
             adjustments_api.router,
             rewards_api.router,
             vouchers_api.router,
@@ -57,5 +63,6 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
         safety=settings.safety(),
     )
     app.state.programme = programme
+    app.state.secret = secret
     app.state.vouchers = Vouchers(programme, settings.keys())
     return app

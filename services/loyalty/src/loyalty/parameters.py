@@ -4,6 +4,7 @@ import time
 from datetime import datetime
 from typing import Annotated
 
+from eventing.forgotten import Secret
 from fastapi import Depends, Path, Request
 from programme.calendar import civil_day
 from programme.facts import BUSINESS_ID, MEMBER_ID, PRODUCT_CLASS
@@ -51,6 +52,12 @@ def _vouchers(request: Request) -> Vouchers:
     return vouchers
 
 
+def _secret(request: Request) -> Secret:
+    secret: Secret = request.app.state.secret
+    return secret
+
+
+TheSecret = Annotated[Secret, Depends(_secret)]
 TheProgramme = Annotated[Programme, Depends(_programme)]
 TheVouchers = Annotated[Vouchers, Depends(_vouchers)]
 Now = Annotated[int, Depends(now_us)]

@@ -1,6 +1,7 @@
 """What the processes must be told, all of it by environment variables (docs/operations.md)."""
 
-from eventing.settings import Settings
+from eventing.forgotten import Secret
+from eventing.settings import Settings, secret_of
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 from webapi.settings import SafetySettings
@@ -22,7 +23,23 @@ class MigrationSettings(LoyaltySettings):
     migrations_database_url: str = Field(pattern=r"^postgresql://")
 
 
-class WorkerSettings(LoyaltySettings):
+class ErasureSettings(LoyaltySettings):
+    """`LOYALTY_ERASURE_KEY`, 64 hex digits: tells who was erased, so it stays the same for ever."""
+
+    erasure_key: SecretStr
+
+    @field_validator("erasure_key")
+    @classmethod
+    def _must_be_secret(cls, key: SecretStr) -> SecretStr:
+        secret_of(key)
+        return key
+
+    def secret(self) -> Secret:
+        """What erased members are known by."""
+        return secret_of(self.erasure_key)
+
+
+class WorkerSettings(ErasureSettings):
     """The Kafka process. It verifies a few accounts every `worker_verify_every_s` seconds; 0: never."""
 
     worker_metrics_host: str = "127.0.0.1"
@@ -30,7 +47,7 @@ class WorkerSettings(LoyaltySettings):
     worker_verify_every_s: float = Field(default=5.0, ge=0)
 
 
-class ApiSettings(SafetySettings, LoyaltySettings):
+class ApiSettings(SafetySettings, ErasureSettings):
     """The HTTP process. `LOYALTY_VOUCHER_KEYS` is `version:64-hex-digits`, several of them with commas between."""
 
     http_host: str = "127.0.0.1"

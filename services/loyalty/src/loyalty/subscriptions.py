@@ -4,6 +4,7 @@ from typing import Any
 
 from eventing.envelope import Event
 from eventing.failures import Invalid
+from eventing.forgotten import Secret
 from eventing.subscription import Subscription
 from programme.facts import PURCHASE_COMPLETED, PURCHASE_RETURNED, Purchase, Refused, Return, accept
 from programme.terms import Programme
@@ -15,20 +16,20 @@ PURCHASES = "kundenclub.purchases"
 CUSTOMER_STATUS = "kundenclub.customer-status"
 
 
-def subscriptions(programme: Programme) -> list[Subscription[Any]]:
-    """Everything the worker listens to."""
+def subscriptions(programme: Programme, secret: Secret) -> list[Subscription[Any]]:
+    """Everything the worker listens to; `secret` tells who was erased."""
     return [
         Subscription(
             PURCHASES,
             types=frozenset({PURCHASE_COMPLETED, PURCHASE_RETURNED}),
             decode=_purchase_or_return,
-            apply=PostPurchases(programme),
+            apply=PostPurchases(programme, secret),
         ),
         Subscription(
             CUSTOMER_STATUS,
             types=frozenset({CUSTOMER_STATUS_CHANGED}),
             decode=_timeline,
-            apply=ApplyTimelines(programme),
+            apply=ApplyTimelines(programme, secret),
             tombstones=True,
         ),
     ]

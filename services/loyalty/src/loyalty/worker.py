@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from eventing import forgotten
+from eventing.database import Connection
 from eventing.kafka import KafkaConfig
 from eventing.sampling import Sampler
 from eventing.topics import TopicSpec, load_topics
@@ -28,6 +30,12 @@ def topics_of(contracts: Path, names: Sequence[str] = TOPICS) -> list[TopicSpec]
 
 def run(settings: WorkerSettings, kafka: KafkaConfig, contracts: Path, programme: Programme) -> None:
     """Work until told to stop. Exits with 1 and one clear line where only an operator can help."""
+    secret = settings.secret()
+
+    async def adopt(conn: Connection) -> None:
+        await terms.adopt(conn, programme)
+        await forgotten.adopt(conn, secret)
+
     config = WorkerConfig(
         service=SERVICE,
         database_url=settings.database_url,
@@ -35,10 +43,10 @@ def run(settings: WorkerSettings, kafka: KafkaConfig, contracts: Path, programme
         topics=topics_of(contracts),
         metrics_port=settings.worker_metrics_port,
         metrics_host=settings.worker_metrics_host,
-        at_start=lambda conn: terms.adopt(conn, programme),
+        at_start=adopt,
         parts=_parts(settings, programme),
     )
-    main(config, subscriptions(programme))
+    main(config, subscriptions(programme, secret))
 
 
 def _parts(settings: WorkerSettings, programme: Programme) -> list[Part]:

@@ -6,31 +6,38 @@ No statement is made per event: what comes in one batch costs a handful of state
 from collections.abc import Collection, Sequence
 
 from eventing.database import Connection
+from eventing.forgotten import Secret
 from eventing.subscription import Decoded
 from eventing.transaction import Transaction
 from programme.facts import Purchase, Return
 from programme.terms import Programme
 from programme.timeline import Timeline, TimelineChanged
 
-from customer_status.events import MemberJoined, timeline_changed
+from customer_status.events import timeline_changed
 from customer_status.tiers import store
 from customer_status.tiers.domain import Batch, Key, Member, Outcome, changed_timeline, replayed
 
 Fact = Purchase | Return
 
+ERASED = "erased_member"
+"""What events of an erased member are counted as."""
+
 
 class TakePurchases:
     """Handles `kundenclub.purchases`: purchases and returns, in the order of the log."""
 
-    def __init__(self, programme: Programme) -> None:
+    def __init__(self, programme: Programme, secret: Secret) -> None:
         self._programme = programme
+        self._secret = secret
 
     async def __call__(self, transaction: Transaction, events: Sequence[Decoded[Fact]]) -> None:
         """Take the events and publish each timeline they change."""
         conn = transaction.conn
         batch = await self._read(conn, [fact for _, fact in events])
         for event, fact in events:
-            if batch.take(fact, event.record.timestamp_us) is Outcome.CONFLICT:
+            if fact.member_id not in batch.members:
+                transaction.ignore(event, ERASED)
+            elif batch.take(fact, event.record.timestamp_us) is Outcome.CONFLICT:
                 transaction.dead_letter(event, "conflict", _conflict_detail(fact))
         await _write_rows(conn, batch)
         members = batch.changed_members()
@@ -45,7 +52,8 @@ class TakePurchases:
                 transaction.publish(timeline_changed(member.account_no, change))
 
     async def _read(self, conn: Connection, facts: Sequence[Fact]) -> Batch:
-        accounts = await store.lock_members(conn, {fact.member_id for fact in facts})
+        accounts = await store.lock_members(conn, {fact.member_id for fact in facts}, self._secret)
+        facts = [fact for fact in facts if fact.member_id in accounts]
         members = await store.read_members(conn, accounts.values())
         names = {account_no: member_id for member_id, account_no in accounts.items()}
         bought = _keys(accounts, facts, Purchase)
@@ -69,16 +77,6 @@ class TakePurchases:
         for member in late:
             rows = purchases[member.account_no], returns[member.account_no]
             member.levels = replayed(self._programme, *rows)
-
-
-async def join_members(transaction: Transaction, events: Sequence[Decoded[MemberJoined]]) -> None:
-    """Handles `kundenclub.members`: makes the rows of members who joined."""
-    accounts = await store.lock_members(transaction.conn, {joined.member_id for _, joined in events})
-    joined_us: dict[int, int] = {}
-    for _, joined in events:
-        account_no = accounts[joined.member_id]
-        joined_us[account_no] = min(joined.joined_us, joined_us.get(account_no, joined.joined_us))
-    await store.join_members(transaction.conn, joined_us)
 
 
 def _changed_timelines(members: Collection[Member]) -> dict[int, Timeline]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from eventing.arrays import numbers, texts
 from eventing.database import Connection
+from eventing.forgotten import Secret, forgotten_among
 from programme.instants import to_datetime
 from programme.timeline import Timeline
 
@@ -32,7 +33,8 @@ _INSERT_MISSING = """
     SELECT wanted.member_id FROM unnest($1::text::text[]) AS wanted (member_id)
     WHERE NOT EXISTS (SELECT FROM member WHERE member.member_id = wanted.member_id)
     ORDER BY wanted.member_id COLLATE "C"
-    ON CONFLICT (member_id) DO NOTHING"""
+    ON CONFLICT (member_id) DO NOTHING
+    RETURNING member_id"""
 _LOCK = """
     SELECT account_no, member_id FROM member WHERE member_id = ANY ($1::text::text[])
     ORDER BY member_id COLLATE "C" FOR UPDATE"""
@@ -42,14 +44,31 @@ _SELECT_RETURNS = f"SELECT {', '.join(RETURN_COLUMNS)} FROM purchase_return"
 _WANTED = "JOIN unnest($1::text::bigint[], $2::text::text[]) AS wanted (account_no, {0}) USING (account_no, {0})"
 
 
-async def lock_members(conn: Connection, member_ids: Iterable[str]) -> dict[str, int]:
-    """Lock the members' rows, created if absent, always in the same order; returns their account numbers.
+async def lock_members(conn: Connection, member_ids: Iterable[str], secret: Secret | None = None) -> dict[str, int]:
+    """Lock the members' rows, always in the same order; returns their account numbers.
+
+    With `secret` those that are absent are created, but not for who was erased: some may have none. Only `secret` can
+    tell the erased among the new ones, so without it nobody is created.
 
     The order of bytes, stated in both statements, keeps two transactions from waiting for each other in a circle.
     """
     wanted = texts(set(member_ids))
-    await conn.execute(_INSERT_MISSING, wanted)
-    return {row["member_id"]: row["account_no"] for row in await conn.fetch(_LOCK, wanted)}
+    new = [] if secret is None else [row["member_id"] for row in await conn.fetch(_INSERT_MISSING, wanted)]
+    accounts = {row["member_id"]: row["account_no"] for row in await conn.fetch(_LOCK, wanted)}
+    if secret is not None and new:
+        # A statement of its own: it sees an erasure that committed while this transaction waited for its locks.
+        erased = await forgotten_among(conn, secret, new)
+        if erased:
+            await conn.execute("DELETE FROM member WHERE member_id = ANY ($1::text::text[])", texts(erased))
+            accounts = {member_id: number for member_id, number in accounts.items() if member_id not in erased}
+    return accounts
+
+
+async def cut_links(conn: Connection, account_nos: Collection[int]) -> None:
+    """Make locked members nameless."""
+    await conn.execute(
+        "UPDATE member SET member_id = NULL, joined_at = NULL WHERE account_no = ANY ($1::bigint[])", list(account_nos)
+    )
 
 
 async def lock_known_member(conn: Connection, member_id: str) -> int | None:

@@ -79,7 +79,7 @@ async def adjust_points(
     transaction: RequestTransaction,
     programme: TheProgramme,
     now: Now,
-    caller: Annotated[Caller, idempotent("adjustments:write")],
+    caller: Annotated[Caller, idempotent("adjustments:write", about="member_id")],
 ) -> AdjustmentView:
     """Give or take points. Above the limit of the terms the answer is 202, and nothing happens before `approve`."""
     if body.points == 0:
@@ -132,7 +132,7 @@ async def reject_adjustment(
 
 
 def _person(caller: Caller) -> Person:
-    return Person(caller.client, caller.subject)
+    return Person(caller.system, caller.subject)
 
 
 def _view(member_id: str, adjustment: Adjustment) -> AdjustmentView:

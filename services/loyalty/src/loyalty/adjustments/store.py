@@ -90,6 +90,16 @@ async def reasons_of(conn: Connection, adjustment_ids: Collection[int]) -> Mappi
     return {str(row["adjustment_id"]): row["reason"] for row in rows}
 
 
+async def forget_adjustments(conn: Connection, account_no: int, now_us: int) -> None:
+    """Of an erased member: no text stays, and what still waits is rejected."""
+    await conn.execute("UPDATE adjustment SET text = NULL WHERE account_no = $1", account_no)
+    await conn.execute(
+        "UPDATE adjustment SET state = 'rejected', decided_at = $2 WHERE account_no = $1 AND state = 'pending'",
+        account_no,
+        to_datetime(now_us),
+    )
+
+
 def _adjustment_of(row: asyncpg.Record) -> Adjustment:
     decider = row["decided_by_client"]
     return Adjustment(

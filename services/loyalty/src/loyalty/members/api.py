@@ -12,10 +12,10 @@ from webapi.models import Instant, Model
 from webapi.pages import Page, PageOf, paged
 from webapi.problems import responses
 
-from loyalty.errors import MemberNotFound, PurchaseNotFound
+from loyalty.errors import MemberErased, MemberNotFound, PurchaseNotFound
 from loyalty.members import service, store
 from loyalty.members.views import EntryView, MemberView, PurchaseView, entry_view, member_view, purchase_view
-from loyalty.parameters import MemberId, Now, PastInstant, PurchaseId, TheProgramme
+from loyalty.parameters import MemberId, Now, PastInstant, PurchaseId, TheProgramme, TheSecret
 from loyalty.points.account import Account
 from loyalty.points.store import Connection, find_account
 
@@ -31,17 +31,18 @@ class Joined(Model):
 
 @router.put(
     "/v1/members/{member_id}",
-    responses={201: {"model": Joined, "description": "Joined just now"}},
+    responses={201: {"model": Joined, "description": "Joined just now"}, **responses(MemberErased)},
 )
 async def join_club(
     member_id: MemberId,
     response: Response,
     transaction: RequestTransaction,
+    secret: TheSecret,
     now: Now,
     caller: Annotated[Caller, require("members:write")],
 ) -> Joined:
-    """Join the club. 201 the first time, 200 after."""
-    joined = await service.join(transaction, member_id, now)
+    """Join the club. 201 the first time, 200 after; 410 for a member who was erased."""
+    joined = await service.join(transaction, secret, member_id, now)
     assert joined.account.joined_us is not None
     response.status_code = 201 if joined.is_new else 200
     return Joined(member_id=member_id, joined_at=to_datetime(joined.account.joined_us))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from eventing.forgotten import Secret
 from eventing.outbox import enqueue
 from programme.expiry import NextExpiry, next_expiry
 from programme.instants import format_instant
@@ -13,6 +14,7 @@ from loyalty import events
 from loyalty.adjustments.store import reasons_of
 from loyalty.audit.as_of import as_of
 from loyalty.audit.store import history_of
+from loyalty.errors import MemberErased
 from loyalty.members.domain import Cause, LedgerLine, adjustment_ids, named_ids, tell
 from loyalty.members.store import entries_of_purchase, read_moments, returns_of_purchase
 from loyalty.points import store
@@ -55,10 +57,12 @@ class ExplainedPurchase(NamedTuple):
     entries: list[tuple[LedgerLine, Cause]]
 
 
-async def join(conn: Connection, member_id: str, now_us: int) -> Joined:
-    """Join a member who may already have bought; a second time changes nothing."""
-    await store.lock_accounts(conn, [member_id])
-    account = (await store.read_accounts(conn, [member_id]))[member_id]
+async def join(conn: Connection, secret: Secret, member_id: str, now_us: int) -> Joined:
+    """Join a member who may already have bought; a second time changes nothing. Raises `MemberErased`."""
+    await store.lock_accounts(conn, [member_id], secret=secret)
+    account = (await store.read_accounts(conn, [member_id])).get(member_id)
+    if account is None:
+        raise MemberErased(f"Member {member_id} was erased; a new card has a new number.")
     if account.joined_us is not None:
         return Joined(account, is_new=False)
     account.joined_us = now_us

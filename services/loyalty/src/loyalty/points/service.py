@@ -5,6 +5,7 @@ worker.
 from collections.abc import Iterable, Iterator, Sequence
 
 from eventing.failures import StartOver
+from eventing.forgotten import Secret
 from eventing.records import Message
 from eventing.subscription import Decoded
 from eventing.transaction import Transaction
@@ -21,12 +22,16 @@ from loyalty.vouchers import store as vouchers
 
 Fact = Purchase | Return
 
+ERASED = "erased_member"
+"""What events of an erased member are counted as."""
+
 
 class PostPurchases:
     """Handles `kundenclub.purchases`."""
 
-    def __init__(self, programme: Programme) -> None:
+    def __init__(self, programme: Programme, secret: Secret) -> None:
         self._programme = programme
+        self._secret = secret
         self._expects_repeats = False
 
     async def __call__(self, transaction: Transaction, batch: Sequence[Decoded[Fact]]) -> None:
@@ -47,6 +52,9 @@ class PostPurchases:
         ledger = await self._load(transaction.conn, facts)
         repeats = 0
         for event, fact in batch:
+            if fact.member_id not in ledger.accounts:
+                transaction.ignore(event, ERASED)
+                continue
             received_us = event.record.timestamp_us
             if isinstance(fact, Purchase):
                 outcome, key = ledger.add_purchase(fact, received_us), fact.purchase_id
@@ -63,8 +71,10 @@ class PostPurchases:
         members = {fact.member_id for fact in facts}
         named = await _vouchers_concerned(conn, facts)
         owner_nos = await vouchers.owners_of(conn, named) if named else set()
-        await store.lock_accounts(conn, members, owner_nos)
+        await store.lock_accounts(conn, members, owner_nos, self._secret)
         accounts = await store.read_accounts(conn, members)
+        if len(accounts) < len(members):
+            facts = [fact for fact in facts if fact.member_id in accounts]
         keys: set[Key] = {(accounts[fact.member_id].account_no, fact.purchase_id) for fact in facts}
         ledger = Ledger(self._programme, accounts, positions=await store.read_positions(conn, list(keys)))
         if named:
@@ -118,16 +128,20 @@ def _check_vouchers_are_loaded(ledger: Ledger, facts: Sequence[Fact], named: set
 class ApplyTimelines:
     """Handles `kundenclub.customer-status`: rates purchases by the newest timeline of their member."""
 
-    def __init__(self, programme: Programme) -> None:
+    def __init__(self, programme: Programme, secret: Secret) -> None:
         self._programme = programme
+        self._secret = secret
 
     async def __call__(self, transaction: Transaction, batch: Sequence[Decoded[TimelineChanged]]) -> None:
         """Apply timelines in the order of the log and post what changes by them."""
         conn = transaction.conn
-        changes = [decoded.value for decoded in batch]
-        members = {change.member_id for change in changes}
-        await store.lock_accounts(conn, members)
+        members = {decoded.value.member_id for decoded in batch}
+        await store.lock_accounts(conn, members, secret=self._secret)
         accounts = await store.read_accounts(conn, members)
+        changes = [decoded.value for decoded in batch if decoded.value.member_id in accounts]
+        for event, change in batch:
+            if change.member_id not in accounts:
+                transaction.ignore(event, ERASED)
         since = _instants_to_rate_from(accounts, changes)
         ledger = Ledger(self._programme, accounts)
         if since:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import asyncpg
 from eventing.arrays import texts
 from eventing.binary_copy import copy_packed
+from eventing.forgotten import Secret, forgotten_among
 from programme.facts import Purchase
 from programme.instants import to_datetime
 
@@ -34,23 +35,43 @@ from loyalty.points.rows import (
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 
-async def lock_accounts(conn: Connection, member_ids: Iterable[str], owner_nos: Collection[int] = ()) -> None:
-    """Create the members' accounts that are missing, then lock them and those of the owners of vouchers.
+async def lock_accounts(
+    conn: Connection, member_ids: Iterable[str], owner_nos: Collection[int] = (), secret: Secret | None = None
+) -> None:
+    """Lock the members' accounts and those of the owners of vouchers; with `secret`, create those that are missing.
+
+    Whoever was erased gets none, so some of `member_ids` may have no account afterwards. Only `secret` can tell the
+    erased among the new ones: without it nobody is created.
 
     Ascending by `member_id COLLATE "C"`, nameless ones last by number. Python sorts `str` of ASCII as "C" does, but
     the order is stated in SQL where the locks are taken.
     """
     members = texts(set(member_ids))
-    await conn.execute(
+    new = await _create_missing(conn, members) if secret is not None else []
+    await _lock(conn, members, owner_nos)
+    if secret is not None and new:
+        # A statement of its own: it sees an erasure that committed while this transaction waited for its locks.
+        erased = await forgotten_among(conn, secret, new)
+        if erased:
+            await conn.execute("DELETE FROM account WHERE member_id = ANY($1::text::text[])", texts(erased))
+
+
+async def _create_missing(conn: Connection, members: str) -> list[str]:
+    rows = await conn.fetch(
         """
         INSERT INTO account (member_id)
         SELECT m FROM unnest($1::text::text[]) AS m
         WHERE NOT EXISTS (SELECT 1 FROM account a WHERE a.member_id = m)
         ORDER BY m COLLATE "C"
         ON CONFLICT DO NOTHING
+        RETURNING member_id
         """,
         members,
     )
+    return [row["member_id"] for row in rows]
+
+
+async def _lock(conn: Connection, members: str, owner_nos: Collection[int]) -> None:
     if not owner_nos:
         await conn.execute(
             'SELECT 1 FROM account WHERE member_id = ANY($1::text::text[]) ORDER BY member_id COLLATE "C" FOR UPDATE',

@@ -2,6 +2,7 @@
 
 from eventing.commands import Refused
 from eventing.database import close, connect
+from eventing.forgotten import Secret
 from eventing.kafka import KafkaConfig
 from eventing.rebuild import Rebuild
 from eventing.rebuild_log import Tell
@@ -20,6 +21,7 @@ async def rebuild_all(
     owner_url: str,
     kafka: KafkaConfig,
     programme: Programme,
+    secret: Secret,
     *,
     apply: bool,
     even_if_events_were_lost: bool,
@@ -30,7 +32,7 @@ async def rebuild_all(
     Timelines are read before purchases: then nearly every purchase gets its rate at once. Raises Refused if rates
     could not be repaired, because timelines are no longer on their topic.
     """
-    by_topic = {subscription.topic: subscription for subscription in subscriptions(programme)}
+    by_topic = {subscription.topic: subscription for subscription in subscriptions(programme, secret)}
     timelines = by_topic.pop(CUSTOMER_STATUS)
     if apply:
         conn = await connect(owner_url, application_name=f"{SERVICE}-rebuild")

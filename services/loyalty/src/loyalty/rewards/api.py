@@ -130,7 +130,7 @@ async def redeem_points(
     programme: TheProgramme,
     vouchers: TheVouchers,
     now: Now,
-    caller: Annotated[Caller, idempotent("vouchers:write")],
+    caller: Annotated[Caller, idempotent("vouchers:write", about="member_id")],
 ) -> BoughtReward:
     """Turn points into a reward; the same `Idempotency-Key` gives the same one again, never a second one."""
     bought = await spend(transaction, programme, vouchers, member_id, body.reward, now)
