@@ -38,9 +38,12 @@ async def test_status_of_a_silver_member(client: httpx.AsyncClient, headers: dic
     )
     answer = await client.get(STATUS.format("M1"), headers=headers)
     assert answer.status_code == 200
+    cause = {"kind": "purchase", "id": "p2", "occurred_at": "2026-03-10T10:00:00Z"}
     assert answer.json() == {
         "member_id": "M1",
+        "at": "2026-06-01T00:00:00Z",
         "level": "silver",
+        "bonus_percent": 10,
         "since": "2026-03-10T10:00:00Z",
         "held_until": "2027-03-09T23:00:00Z",
         "collected_points": 1100,
@@ -48,10 +51,14 @@ async def test_status_of_a_silver_member(client: httpx.AsyncClient, headers: dic
         "points_to_next_level": 1900,
         "points_to_keep_level": 500,
         "timeline": [
-            {"after": None, "level": "basis"},
-            {"after": "2026-03-10T10:00:00Z", "level": "silver"},
-            {"after": "2027-03-09T23:00:00Z", "level": "basis"},
+            {"after": None, "level": "basis", "reason": "start", "causes": []},
+            {"after": "2026-03-10T10:00:00Z", "level": "silver", "reason": "collected", "causes": [cause]},
+            {"after": "2027-03-09T23:00:00Z", "level": "basis", "reason": "lapsed", "causes": [cause]},
         ],
+        "lifecycle": {"status": "bestandskunde", "at_risk_since": None, "reactivated_on": None},
+        "abc": None,
+        "contact_person": None,
+        "benefits": ["discount"],
     }
 
 
@@ -62,14 +69,20 @@ async def test_status_of_a_member_who_only_joined(
     answer = await client.get(STATUS.format("M1"), headers=headers)
     assert answer.json() == {
         "member_id": "M1",
+        "at": "2026-06-01T00:00:00Z",
         "level": "basis",
+        "bonus_percent": 0,
         "since": None,
         "held_until": None,
         "collected_points": 0,
         "next_level": "silver",
         "points_to_next_level": 1000,
         "points_to_keep_level": None,
-        "timeline": [{"after": None, "level": "basis"}],
+        "timeline": [{"after": None, "level": "basis", "reason": "start", "causes": []}],
+        "lifecycle": {"status": "interessent", "at_risk_since": None, "reactivated_on": None},
+        "abc": None,
+        "contact_person": None,
+        "benefits": [],
     }
 
 

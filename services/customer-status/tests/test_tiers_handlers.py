@@ -6,6 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 from customer_status.tiers import store
+from customer_status.tiers.rows import timeline_from_row
 from devstack import ServiceDatabase
 from eventing.database import close, connect
 from eventing.dead_letters import find
@@ -19,9 +20,7 @@ DAY = "2026-03-{:02}T10:00:00Z"
 
 
 async def timeline(conn: asyncpg.Connection, member_id: str) -> Timeline:
-    found = await store.find_member(conn, member_id)
-    assert found is not None
-    return found[0]
+    return timeline_from_row(await member(conn, member_id))
 
 
 async def member(conn: asyncpg.Connection, member_id: str = "M1") -> asyncpg.Record:

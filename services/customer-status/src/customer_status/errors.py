@@ -113,3 +113,11 @@ class CapacityBelowClaims(Problem):
     status = 409
     code = "capacity_below_claims"
     title = "More seats are claimed"
+
+
+class NoKeyAccount(Problem):
+    """Contact persons are for members of class A in the newest snapshot."""
+
+    status = 409
+    code = "no_key_account"
+    title = "Not a key account"

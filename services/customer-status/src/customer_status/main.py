@@ -11,15 +11,17 @@ from webapi.database import Connection, prepared
 from webapi.probes import unless
 
 from customer_status import migrate
+from customer_status.key_accounts import api as key_accounts_api
+from customer_status.lists import api as lists_api
 from customer_status.offers import api as offers_api
 from customer_status.segments import api as segments_api
 from customer_status.settings import ApiSettings
+from customer_status.status import api as status_api
 from customer_status.terms import service as terms
-from customer_status.tiers import api as tiers_api
 
 VERSION = "1"
 DESCRIPTION = """\
-The level of every member: since when, until when, and how far it is to the next.
+The level of every member: since when, until when, and how far it is to the next; segments, lists, offers.
 Instants are RFC 3339.
 How a checkout uses it: docs/api.md."""
 CONNECTIONS = 10
@@ -41,7 +43,13 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
         title="Kunden-Club customer-status",
         version=VERSION,
         description=DESCRIPTION,
-        routers=[tiers_api.router, segments_api.router, offers_api.router],
+        routers=[
+            status_api.router,
+            segments_api.router,
+            lists_api.router,
+            key_accounts_api.router,
+            offers_api.router,
+        ],
         open_pool=pool,
         development=settings.development,
         readiness={"schema": unless(behind(migrate.SCRIPTS))},

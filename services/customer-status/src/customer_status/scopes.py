@@ -3,9 +3,10 @@
 from typing import Final
 
 SCOPES: Final = {
-    "members:read": "read members' levels and status, and lists of members",
+    "members:read": "read members' levels and status",
     "segments:read": "lists of members by segment, counts, and snapshots",
-    "segments:write": "make a snapshot",
+    "segments:write": "take a snapshot",
+    "contact-persons:write": "staff: say who looks after a key account",
     "offers:write": "staff: make, change and close offers",
     "claims:write": "claim an offer for a member, and give the claim back",
     "consents:write": "record how a member may be contacted",

@@ -214,12 +214,3 @@ async def read_returns(conn: Connection, names: Mapping[int, str | None]) -> dic
     for row in await conn.fetch(f"{_SELECT_RETURNS} WHERE account_no = ANY ($1::bigint[])", list(names)):
         found[row["account_no"]].append(return_from_row(row, names[row["account_no"]]))
     return found
-
-
-async def find_member(conn: Connection, member_id: str) -> tuple[Timeline, list[PurchaseRow]] | None:
-    """A member's timeline and purchases; None if unknown."""
-    row = await conn.fetchrow("SELECT account_no, timeline FROM member WHERE member_id = $1", member_id)
-    if row is None:
-        return None
-    purchases = await read_purchases(conn, {row["account_no"]: member_id})
-    return timeline_from_row(row), purchases[row["account_no"]]

@@ -9,7 +9,7 @@ from programme.points import points_of
 from programme.terms import BASE_LEVEL, LEVELS, Programme
 from programme.timeline import Timeline, bonus_percent_at
 
-from customer_status.tiers.domain import PurchaseRow
+from customer_status.status.domain import Bought
 
 
 class Status(NamedTuple):
@@ -24,13 +24,13 @@ class Status(NamedTuple):
     points_to_keep_level: int | None
 
 
-def status_at(programme: Programme, timeline: Timeline, purchases: Iterable[PurchaseRow], at_us: int) -> Status:
+def status_at(programme: Programme, timeline: Timeline, purchases: Iterable[Bought], at_us: int) -> Status:
     """The status at an instant, by the terms in force then (rules 3.4 and 3.5).
 
     `collected_points` are those a purchase made at `at_us` would find collected. `points_to_keep_level` more, collected
     by `held_until_us` in whatever purchases, hold the level beyond it: the points that are still live then count.
     """
-    worth = [(row.fact.occurred_us, _collected(programme, timeline, row)) for row in purchases]
+    worth = [(row.occurred_us, _collected(programme, timeline, row)) for row in purchases]
     thresholds = programme.at(at_us).thresholds
     current = bisect_left(timeline, at_us, lo=1, key=lambda step: step.after_us or 0) - 1
     step = timeline[current]
@@ -52,10 +52,9 @@ def status_at(programme: Programme, timeline: Timeline, purchases: Iterable[Purc
     )
 
 
-def _collected(programme: Programme, timeline: Timeline, row: PurchaseRow) -> int:
-    occurred_us = row.fact.occurred_us
-    points = points_of(row.remaining_cents, bonus_percent_at(programme, timeline, occurred_us))
-    return points.total if programme.at(occurred_us).count_bonus else points.base
+def _collected(programme: Programme, timeline: Timeline, row: Bought) -> int:
+    points = points_of(row.remaining_cents, bonus_percent_at(programme, timeline, row.occurred_us))
+    return points.total if programme.at(row.occurred_us).count_bonus else points.base
 
 
 def _live_points(worth: Iterable[tuple[int, int]], bought_until_us: int, live_at_us: int) -> int:

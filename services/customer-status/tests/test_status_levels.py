@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from customer_status.tiers.domain import PurchaseRow, new_purchase_row
-from customer_status.tiers.status import Status, status_at
-from programme.facts import Purchase
+from customer_status.status.domain import Bought
+from customer_status.status.levels import Status, status_at
+from programme.calendar import civil_day
 from programme.fold import fold
 from programme.instants import parse_instant
 from programme.terms import Programme
@@ -15,11 +15,10 @@ from programme.timeline import Timeline
 class Member:
     def __init__(self, programme: Programme, *bought: tuple[str, int]) -> None:
         self.programme = programme
-        self.rows: list[PurchaseRow] = [
-            new_purchase_row(
-                programme, 1, Purchase("M1", f"p{number}", parse_instant(occurred_at), {"goods": cents}, ()), 0
-            )
-            for number, (occurred_at, cents) in enumerate(bought)
+        instants = [parse_instant(occurred_at) for occurred_at, _ in bought]
+        self.rows = [
+            Bought(f"p{number}", instants[number], civil_day(instants[number]), cents, cents)
+            for number, (_, cents) in enumerate(bought)
         ]
         self.timeline: Timeline = fold(programme, [row.known() for row in self.rows], [])
 
