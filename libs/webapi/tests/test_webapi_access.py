@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import REGISTRY
 from structlog.typing import EventDict
 from webapi import testing
-from webapi.access import NO_ROUTE, RESPONSE_HEADERS
+from webapi.access import NO_ROUTE, RESPONSE_HEADERS, trace
 from webapi.auth import require
 from webapi.models import Model
 
@@ -83,9 +83,23 @@ async def test_an_unforeseen_error_is_logged_with_its_trace(client: httpx.AsyncC
     failed, request = lines
     assert (failed["event"], failed["log_level"]) == ("request failed", "error")
     assert 'raise RuntimeError("no luck")' in failed["exception"]
+    assert failed["exception"].endswith("builtins.RuntimeError")
     assert SECRET not in failed["exception"]
     assert (request["status"], request["problem"], request["log_level"]) == (500, "internal", "warning")
     assert failed["request_id"] == request["request_id"] == answer.json()["request_id"]
+
+
+async def test_a_trace_names_what_was_violated_and_no_value(connection: asyncpg.Connection) -> None:
+    try:
+        try:
+            await connection.execute("INSERT INTO api_key (key_id, name) VALUES ($1, 'a')", SECRET)
+        except asyncpg.NotNullViolationError as error:
+            raise ValueError(SECRET) from error
+    except ValueError as error:
+        told = trace(error)
+    assert SECRET not in told
+    assert "builtins.ValueError\ncaused by\n" in told
+    assert told.endswith("NotNullViolationError sqlstate=23502 table_name=api_key column_name=secret_hash")
 
 
 async def test_probes_are_not_logged(client: httpx.AsyncClient, lines: list[EventDict]) -> None:

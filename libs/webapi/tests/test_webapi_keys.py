@@ -99,6 +99,24 @@ def test_create_prints_the_key_once(cli: Cli) -> None:
     assert re.search(rf"{key.key_id} +till .* active +things:read things:write", listed)
 
 
+def test_a_key_may_end(cli: Cli) -> None:
+    assert cli.run(*CREATE, "--expires-in-days", "30").exit_code == 0
+    [stored] = cli.stored()
+    assert stored.expires_at is not None
+    assert (stored.expires_at - stored.created_at).days in (29, 30)
+    assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\dZ", cli.run("list").stdout)
+    assert cli.run(*CREATE, "--expires-in-days", "0").exit_code == 2
+
+
+def test_a_scope_that_there_is_not_is_refused(cli: Cli) -> None:
+    result = cli.run("create", "--name", "till", "--scope", "thing:read")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "there is no scope thing:read; there are: things:read things:write\n",
+    )
+    assert cli.stored() == []
+
+
 def test_revoke(cli: Cli) -> None:
     key = parse_key(cli.run(*CREATE).stdout.strip())
     assert key is not None
