@@ -79,8 +79,7 @@ async def open_doors(
         if not door.scopes:
             found.append(f"{door.method} {door.path} needs no scope")
         await expect(door, {}, 401, "nobody")
-        for headers in JSON = "application/json"
-GARBAGE:
+        for headers in GARBAGE:
             await expect(door, headers, 401, str(headers)[:60])
         for scope in door.scopes:
             others = set(scopes) - {scope}
