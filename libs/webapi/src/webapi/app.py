@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from functools import partial
 from typing import Any, NamedTuple
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 
 from webapi import openapi, probes, problems
 from webapi.access import AccessMiddleware
 from webapi.attempts import AttemptLimit, Attempts
-from webapi.auth import Authenticator, Caller, refuse_open_routes
+from webapi.auth import Authenticator, Caller, authenticated, refuse_open_routes
 from webapi.database import Database, PoolFactory
 from webapi.housekeeping import keep_house
 from webapi.idempotency import refuse_forgetful_routes
@@ -119,8 +119,9 @@ def build_app(
     app.state.rates = RateLimiter(safety.rate)
     app.state.attempts = Attempts(database, safety.attempts)
     problems.install(app)
-    for router in (probes.probes(readiness or {}), *routers):
-        app.include_router(router)
+    app.include_router(probes.probes(readiness or {}))
+    for router in routers:  # whatever else a route depends on comes after: a stranger hears of nothing but 401
+        app.include_router(router, dependencies=[Depends(authenticated)])
     refuse_open_routes(app, public)
     refuse_forgetful_routes(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it

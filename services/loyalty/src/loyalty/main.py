@@ -20,6 +20,7 @@ from loyalty.rewards import api as rewards_api
 from loyalty.settings import ApiSettings
 from loyalty.terms import service as terms
 from loyalty.vouchers import api as vouchers_api
+from loyalty.vouchers.keyring import refuse_wrong_keys
 from loyalty.vouchers.service import Vouchers
 
 VERSION = "1"
@@ -38,6 +39,7 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
     async def prepare(conn: Connection) -> None:
         await terms.adopt(conn, programme)
         await forgotten.adopt(conn, secret)
+        await refuse_wrong_keys(conn, settings.keys())
 
     async def pool() -> Pool:
         opened = await open_pool(

@@ -36,6 +36,7 @@ def voucher_tables(metadata: sa.MetaData) -> None:
         sa.Column("notice_due_at", sa.DateTime(timezone=True), comment="when its end is to be told next; null: not"),
         sa.Column("expiring_told_for", sa.DateTime(timezone=True), comment="the end that was told before it came"),
         sa.Column("expired_told_for", sa.DateTime(timezone=True), comment="the end that was told when it had come"),
+        sa.Index("voucher_key_versions", "key_version", "voucher_no"),
         sa.Index("voucher_notice_due", "notice_due_at", postgresql_where=sa.text("notice_due_at IS NOT NULL")),
     )
     sa.Table(
