@@ -16,10 +16,12 @@ from webapi.testing import running
 from webapi.testing_doors import doors, open_doors, scopes_of
 from webapi.testing_issuer import AUDIENCE, ISSUER, serving
 
+VOUCHER_KEYS, ERASURE_KEY = SecretStr("1:" + "42" * 32), SecretStr("ee" * 32)
+
 
 @pytest.fixture
 def app(database: ServiceDatabase, programme: Programme) -> FastAPI:
-    settings = ApiSettings(database_url=database.app_url, voucher_keys=SecretStr("1:" + "42" * 32))
+    settings = ApiSettings(database_url=database.app_url, voucher_keys=VOUCHER_KEYS, erasure_key=ERASURE_KEY)
     return build(settings, programme)
 
 
@@ -35,7 +37,8 @@ async def test_nobody_comes_in_without_the_scope(
     with serving() as issuer:
         settings = ApiSettings(
             database_url=database.app_url,
-            voucher_keys=SecretStr("1:" + "42" * 32),
+            voucher_keys=VOUCHER_KEYS,
+            erasure_key=ERASURE_KEY,
             development=True,  # the issuer of the test has no certificate
             jwt_issuer=ISSUER,
             jwt_audience=AUDIENCE,

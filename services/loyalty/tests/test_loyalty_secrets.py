@@ -89,6 +89,7 @@ async def test_markers_are_found_nowhere(
         settings = ApiSettings(
             database_url=database.app_url,
             voucher_keys=SecretStr(f"1:{VOUCHER_KEY}"),
+            erasure_key=SecretStr(VOUCHER_KEY),
             development=True,
             jwt_issuer=ISSUER,
             jwt_audience=AUDIENCE,

@@ -59,6 +59,7 @@ async def test_the_process_ends_with_one_line(
     environment = {
         **os.environ,
         "LOYALTY_DATABASE_URL": database.app_url,
+        "LOYALTY_ERASURE_KEY": "ee" * 32,
         "LOYALTY_VOUCHER_KEYS": f"7:{NEW.hex()}",
         "LOYALTY_HTTP_PORT": "0",
         "LOYALTY_METRICS_PORT": "0",
