@@ -87,7 +87,8 @@ CUSTOMER_STATUS_DAMAGE = [
     ),
     (
         "INSERT INTO purchase SELECT account_no, '{m}-x', occurred_at, received_at, cents_by_class, vouchers,"
-        " eligible_cents, returned_cents, returned_completely FROM purchase WHERE purchase_id = '{m}1-p1'",
+        " eligible_cents, returned_cents, returned_completely, civil_date, total_cents, returned_total_cents"
+        " FROM purchase WHERE purchase_id = '{m}1-p1'",
         "purchase nobody sent",
         "{m}1: purchase nobody sent: {m}-x",
     ),

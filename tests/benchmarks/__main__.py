@@ -1,6 +1,7 @@
 """`make bench`: measures the ledger engine on this machine and writes docs/benchmarks.md."""
 
 import argparse
+import asyncio
 import sys
 import time
 from collections.abc import Sequence
@@ -13,13 +14,14 @@ from kundenclub.errors import Explained
 from kundenclub.interrupts import run, stop_signals_interrupt
 
 from tests.benchmarks import hotpath, machine
+from tests.benchmarks.further import FURTHER
 from tests.benchmarks.prepare import KEPT, grow, prepare
 from tests.benchmarks.report import Document, HotPath
 from tests.benchmarks.rounds import Plan, Rounds
 from tests.benchmarks.servers import Servers, running_servers
 from tests.benchmarks.workload import Workload, yesterday
 
-FIGURES = ("a", "both", "b", "c", "d", "e", "f", "g", "h", "profile")
+FIGURES = ("a", "both", "b", "c", "d", "e", "f", "g", "h", *(figure.name for figure in FURTHER), "profile")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 TIMED_BATCHES = 20
 
@@ -45,7 +47,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--events", type=int, help="records of the measured log (200,000)")
     parser.add_argument("--members", type=int, help="accounts (100,000)")
-    parser.add_argument("--repetitions", type=int, help="rounds (5)")
+    parser.add_argument("--repetitions", "--repeat", type=int, help="rounds (5)")
     parser.add_argument("--rows", type=int, default=0, help="ledger rows for (e), which is left out without them")
     parser.add_argument("--only", help=f"figures, of {','.join(FIGURES)}; c, f and h need a and measure it too")
     parser.add_argument("--quick", action="store_true", help="few events: only to see that it works")
@@ -76,16 +78,19 @@ async def bench(options: Options) -> Document:
     async with running_servers() as servers:
         say("preparing databases and events")
         size = await prepare(servers, workload)
-        rows = 0
-        if "e" in options.only:
-            say(f"writing {options.rows:,} ledger rows")
-            rows = await grow(servers, options.rows)
-        rounds = Rounds(servers, _plan(options), say)
-        await rounds.run()
-        hot_path = None
-        if "profile" in options.only:
-            say("profile")
-            hot_path = await _hot_path(servers, workload)
+        rounds = Rounds(servers, _plan(options), say, further=FURTHER)
+        rows, hot_path = 0, None
+        try:
+            if "e" in options.only:
+                say(f"writing {options.rows:,} ledger rows")
+                rows = await grow(servers, options.rows)
+                say(f"written: {rows:,}")
+            await rounds.run()
+            if "profile" in options.only:
+                say("profile")
+                hot_path = await _hot_path(servers, workload)
+        except (Exception, asyncio.CancelledError, KeyboardInterrupt) as error:  # what was measured is not lost
+            rounds.failed["the rest"] = f"{type(error).__name__}: {error}"
     each = f"{options.events:,} records with {size / options.events:.0f} bytes of data each, 3 lines a purchase"
     return Document(
         command=_command(options),
@@ -94,6 +99,7 @@ async def bench(options: Options) -> Document:
         labels={"rows": f"{rows:,}" if rows else "20 million", "rate": f"{options.latency_rate:,}"},
         samples=rounds.samples,
         hot_path=hot_path,
+        failed=rounds.failed,
     )
 
 
@@ -139,6 +145,10 @@ def main() -> None:
         raise SystemExit(str(error)) from None
     options.output.write_text(document.text())
     say(f"written: {options.output}")
+    for name, why in document.failed.items():
+        say(f"FAILED {name}: {why}")
+    if document.failed:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import asyncpg
 import psutil
@@ -56,10 +57,19 @@ class _Watch:
         return not await self.conn.fetchval("SELECT count(*) FROM outbox")
 
 
-async def drain(servers: Servers, workers: Mapping[str, int], *, under: Sequence[str] = ()) -> dict[str, Drained]:
-    """Let so many workers of each service read all purchases; `under` is what runs them, such as a profiler."""
+async def drain(
+    servers: Servers,
+    workers: Mapping[str, int],
+    *,
+    under: Sequence[str] = (),
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Drained]:
+    """Let so many workers of each service read all purchases; `under` is what runs them, such as a profiler, and
+    `variables` their part of the environment.
+    """
     end = await servers.purchases_end()
-    programs = [worker(service, under=under) for service, count in workers.items() for _ in range(count)]
+    each = [service for service, count in workers.items() for _ in range(count)]
+    programs = [worker(service, under=under, variables=variables) for service in each]
     async with AsyncExitStack() as stack:
         watches: dict[str, _Watch] = {}
         for service in workers:

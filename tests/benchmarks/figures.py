@@ -1,8 +1,13 @@
 """Samples by name, their medians and ranges, and what the figures must and should be."""
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.benchmarks.rounds import Plan
+    from tests.benchmarks.servers import Servers
 
 Samples = Mapping[str, list[float]]
 """One value a repetition, in the order of the rounds."""
@@ -61,9 +66,26 @@ def plain(name: str) -> Callable[[Samples], list[float]]:
     return lambda samples: samples.get(name, [])
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A figure with a module of its own: what `--only` calls it, its rows in the document, and how it is measured.
+
+    `measure` is called once a round, after those of loyalty alone, and puts the databases back itself before it begins.
+    It returns samples by the names in `measured`; what it raises ends this figure and no other.
+    """
+
+    name: str
+    measured: Mapping[str, str]
+    """The names of its samples and their text in the document; `{rows}` and `{rate}` may stand in it."""
+    measure: "Callable[[Servers, Plan], Awaitable[Mapping[str, float]]]"
+    targets: Sequence[Target] = ()
+
+
 TARGETS = (
-    Target("(a) 2 workers / (c)", ratio("a2", "c"), 0.40, 0.65),
-    Target("(a) 1 worker / (c)", ratio("a1", "c"), 0.22, 0.35),
+    Target("(a) 2 workers / (c) encoded beforehand", ratio("a2", "c"), 0.40, 0.65),
+    Target("(a) 1 worker / (c) encoded beforehand", ratio("a1", "c"), 0.22, 0.35),
+    Target("(a) 2 workers / (c) from Python values", ratio("a2", "c_python"), 0.40, 0.65),
+    Target("(a) 1 worker / (c) from Python values", ratio("a1", "c_python"), 0.22, 0.35),
     Target("(a) 2 workers / (d)", ratio("a2", "d"), 2.5, 4),
     Target("(b) 2 workers / (a) 2 workers", ratio("b", "a2"), 0.6, 1),
     Target("(e) / (a), 2 workers, time-ordered purchase ids", ratio("e", "a2"), 0.65, 0.85),
@@ -89,7 +111,8 @@ MEASURED = {
     "both": "(a) with both services running, 1 worker each: loyalty, events/s",
     "both_settled": "(a) with both services running, 1 worker each: until all timelines are applied, events/s",
     "b": "(b) Kafka to levels, customer-status alone, 2 workers, events/s",
-    "c": "(c) the floor: COPY of the same rows, one connection, events/s",
+    "c": "(c) the floor: COPY of the same rows, encoded beforehand, one connection, events/s",
+    "c_python": "(c) the floor: COPY of the same rows from Python values by asyncpg, one connection, events/s",
     "d": "(d) pgbench, one transaction an event, 16 clients, events/s",
     "e": "(e) as (a) with {rows} ledger rows there already, 2 workers, events/s",
     "f": "(f) repeats only, 2 workers, events/s",

@@ -1,7 +1,6 @@
-"""Where a worker's time goes: a profile of a real one, the time of each statement of a batch, and their plans."""
+"""Where a worker's time goes: the profile of a real one, the time of each statement of a batch, and their plans."""
 
 import asyncio
-import pstats
 import re
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from tests.benchmarks.prepare import KEPT
 from tests.benchmarks.servers import CONTRACTS, Servers
 
 BATCH = 500
-PROFILE_LINES = 30
+EXPLAINED = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 # pg_waldump: kind, then count, record size, FPI size and combined size, each with its share in brackets.
 _KINDS = re.compile(r"^(\w+/\S+)" + r" +\d+ +\([^)]*\)" * 2 + r" +(\d+) +\([^)]*\) +(\d+)", re.MULTILINE)
 
@@ -62,18 +61,13 @@ async def wal(servers: Servers) -> list[WalBytes]:
 
 
 async def profile(servers: Servers) -> str:
-    """cProfile of one worker that reads all purchases: functions by their own time. Profiling slows it down."""
+    """Where the processor time of one worker goes that reads all purchases: see sampled.py."""
     await servers.reset("loyalty", KEPT["loyalty"])
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "profile")
-        await drain(servers, {"loyalty": 1}, under=(sys.executable, "-m", "cProfile", "-o", str(file)))
-        functions = pstats.Stats(str(file)).stats  # type: ignore[attr-defined]
-    total = sum(own for _, _, own, _, _ in functions.values())
-    lines = [f"{'own s':>8}  {'share':>5}  {'calls':>9}  function"]
-    for (path, line, name), (_, calls, own, _, _) in sorted(functions.items(), key=lambda item: -item[1][2]):
-        where = name if path == "~" else f"{'/'.join(Path(path).parts[-2:])}:{line} {name}"
-        lines.append(f"{own:8.2f}  {own / total:5.1%}  {calls:9,}  {where}")
-    return "\n".join(lines[: PROFILE_LINES + 1])
+        file = str(Path(folder, "profile"))
+        under = (sys.executable, "-m", "tests.benchmarks.sampled", file)
+        await drain(servers, {"loyalty": 1}, under=under, variables={"PYTHONPATH": str(CONTRACTS.parent)})
+        return await asyncio.to_thread(Path(file).read_text, encoding="utf-8")
 
 
 @dataclass
@@ -121,26 +115,25 @@ class _Watched:
     def __init__(self, conn: asyncpg.Connection, found: Statements, explain: bool) -> None:
         self._conn, self._found, self._explain = conn, found, explain
 
-    async def execute(self, query: str, *args: Any) -> str:
-        return str(await self._timed(query, self._conn.execute, query, *args))
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._conn, name)
+        if not callable(method) or not name.startswith(("copy_", "execute", "fetch")):
+            return method
 
-    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
-        rows: list[asyncpg.Record] = await self._timed(query, self._conn.fetch, query, *args)
-        return rows
+        async def timed(query: str, *args: Any, **options: Any) -> Any:
+            text = f"COPY {query}" if name.startswith("copy_") else " ".join(query.split())
+            if self._explain and name in ("execute", "fetch", "fetchrow", "fetchval"):
+                await self._plan(text, args)
+            began = time.perf_counter()
+            result = await method(query, *args, **options)
+            self._found.seconds[text].append(time.perf_counter() - began)
+            return result
 
-    async def copy_records_to_table(self, table: str, **options: Any) -> str:
-        return str(await self._timed(f"COPY {table}", self._conn.copy_records_to_table, table, **options))
-
-    async def _timed(self, query: str, call: Any, *args: Any, **options: Any) -> Any:
-        text = " ".join(query.split())
-        if self._explain and not text.startswith("COPY"):
-            await self._plan(text, args[1:])
-        began = time.perf_counter()
-        result = await call(*args, **options)
-        self._found.seconds[text].append(time.perf_counter() - began)
-        return result
+        return timed
 
     async def _plan(self, text: str, args: tuple[Any, ...]) -> None:
+        if not text.startswith(EXPLAINED):
+            return
         undone = self._conn.transaction()
         await undone.start()
         rows = await self._conn.fetch(f"EXPLAIN (ANALYZE, BUFFERS) {text}", *args)

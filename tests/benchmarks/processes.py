@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import httpx
 import psutil
@@ -26,11 +27,11 @@ class Program:
     ready_url: str
 
 
-def worker(service: str, *, under: Sequence[str] = ()) -> Program:
+def worker(service: str, *, under: Sequence[str] = (), variables: Mapping[str, str] = MappingProxyType({})) -> Program:
     """A worker of `service` with a port of its own; `under` is what runs its script."""
     port, prefix = free_port(), service.replace("-", "_").upper()
     command = [*under, script_path(service), "worker"]
-    return Program(command, {f"{prefix}_WORKER_METRICS_PORT": str(port)}, f"http://{HOST}:{port}/readyz")
+    return Program(command, {**variables, f"{prefix}_WORKER_METRICS_PORT": str(port)}, f"http://{HOST}:{port}/readyz")
 
 
 def loyalty_api(environment: Mapping[str, str]) -> Program:

@@ -2,11 +2,12 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.benchmarks.figures import MEASURED, TARGETS, Samples, spread
+from tests.benchmarks.further import FURTHER
 from tests.benchmarks.hotpath import Statements, WalBytes
 
 NOTES = Path(__file__).with_name("notes.md")
@@ -24,7 +25,8 @@ METHOD = """\
   every fifth, left by the real workers. Then CHECKPOINT.
 - The topic is loaded beforehand. Workers start, join and fetch while the benchmark holds the locks of the progress
   rows; the time runs from their release until the last progress row is at the end of the log.
-- (c) is COPY of what (a) wrote, encoded beforehand, in batches of 500 events. (d) is one statement an event that
+- (c) is COPY of what (a) wrote, in batches of 500 events, twice: encoded beforehand, which is the strictest floor, and
+  from Python values as asyncpg encodes them. The bounds are judged on both. (d) is one statement an event that
   decides nothing. (g) runs from the broker's stamp to the answer that shows the balance, asked for every 3 ms, through
   one worker and one HTTP process. (h) is the time of the command.
 - WAL is the difference of pg_current_wal_lsn, full page images after the checkpoint included. Memory is PSS, the most
@@ -57,6 +59,8 @@ class Document:
     """What the names of the figures leave open: `rows` and `rate`."""
     samples: Samples
     hot_path: HotPath | None
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """What a figure ended with that could not be measured."""
 
     def text(self) -> str:
         """The whole document."""
@@ -65,6 +69,7 @@ class Document:
             f"Written by `{self.command}` on {datetime.now(UTC):%Y-%m-%d}. Do not edit: `make bench` writes it anew.",
             self._facts(),
             f"Workload: {self.workload}.",
+            *([self._failures()] if self.failed else []),
             "## Against the bounds",
             self._targets(),
             "## Figures",
@@ -77,12 +82,16 @@ class Document:
         ]
         return "\n\n".join(part.strip() for part in parts) + "\n"
 
+    def _failures(self) -> str:
+        rows = [f"- {name}: `{' '.join(why.split())[:500]}`" for name, why in self.failed.items()]
+        return "\n".join(["This run ended with errors, so these figures are missing or of fewer rounds:", "", *rows])
+
     def _facts(self) -> str:
         return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in self.facts.items())])
 
     def _targets(self) -> str:
         rows = ["| figure | must | aim | measured | |", "|---|---|---|---|---|"]
-        for target in TARGETS:
+        for target in (*TARGETS, *(target for figure in FURTHER for target in figure.targets)):
             found = spread(target.values(self.samples))
             measured = NOT_MEASURED if found is None else found.text(target.decimals) + target.unit
             verdict = "" if found is None else target.verdict(found.median)
@@ -92,7 +101,8 @@ class Document:
 
     def _figures(self) -> str:
         rows = ["| | median (range) |", "|---|---|"]
-        for name, text in MEASURED.items():
+        measured = [*MEASURED.items(), *(item for figure in FURTHER for item in figure.measured.items())]
+        for name, text in measured:
             found = spread(self.samples.get(name, []))
             rows.append(f"| {text.format(**self.labels)} | {NOT_MEASURED if found is None else found.text()} |")
         return "\n".join(rows)
@@ -100,7 +110,7 @@ class Document:
 
 def _hot_path(found: HotPath) -> str:
     parts = [_wal(found.wal), _statements(found.statements), _plans(found.statements)]
-    profile = f"### Profile of one worker\n\ncProfile, which makes it slower.\n\n```text\n{found.profile}\n```"
+    profile = f"### Profile of one worker\n\nSampled by its processor time.\n\n```text\n{found.profile.rstrip()}\n```"
     return "\n\n".join([*parts, profile])
 
 

@@ -1,16 +1,18 @@
 """The rounds: in each, every figure is measured once, one after the other, so that a slow minute hits all of them."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from kundenclub.contracts import PURCHASES
 
 from tests.benchmarks.drain import Drained, drain
-from tests.benchmarks.floor import copy_seconds
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.floor import floor
 from tests.benchmarks.latency import latencies
 from tests.benchmarks.prepare import GROWN, KEPT
-from tests.benchmarks.rebuild import is_there, rebuild_rate
+from tests.benchmarks.rebuild import rebuild_rate
 from tests.benchmarks.servers import SERVICES, Servers
 from tests.benchmarks.singles import single_rate
 
@@ -37,34 +39,40 @@ class Rounds:
     servers: Servers
     plan: Plan
     say: Callable[[str], None]
+    further: Sequence[Figure] = ()
     samples: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    failed: dict[str, str] = field(default_factory=dict)
+    """What a figure ended with that could not be measured; it is not tried again."""
 
     async def run(self) -> None:
         """All rounds: first those in which loyalty works alone, then those with customer-status, because it adds
         timelines to the log; the latencies last, because they add purchases.
         """
-        with_rebuild = "h" in self.plan.only and await is_there(self.servers)
         for number in range(self.plan.repetitions):
             self.say(f"round {number + 1} of {self.plan.repetitions}")
             if self.plan.only & {"a", "c", "f", "h"}:
-                await self._posting(with_rebuild)
-            if "d" in self.plan.only:
-                await self.servers.reset("loyalty", KEPT["loyalty"])
-                self._keep("d", await single_rate(self.servers, self.plan.members, self.plan.pgbench_seconds))
-            if "e" in self.plan.only:
-                await self.servers.reset("loyalty", GROWN)
-                self._keep("e", (await self._loyalty(2)).rate)
+                await self._measure("a", self._posting, always=True)
+            await self._measure("d", self._single)
+            await self._measure("e", self._grown)
+            for figure in self.further:
+                await self._measure(figure.name, partial(self._further, figure))
         for number in range(self.plan.repetitions):
             self.say(f"round {number + 1} of {self.plan.repetitions} with customer-status")
-            if "both" in self.plan.only:
-                await self._both()
-            if "b" in self.plan.only:
-                await self.servers.reset("customer-status", KEPT["customer-status"])
-                self._keep("b", (await drain(self.servers, {"customer-status": 2}))["customer-status"].rate)
-        if "g" in self.plan.only:
-            await self._latencies()
+            await self._measure("both", self._both)
+            await self._measure("b", self._levels)
+        await self._measure("g", self._latencies)
 
-    async def _posting(self, with_rebuild: bool) -> None:
+    async def _measure(self, name: str, work: Callable[[], Awaitable[None]], *, always: bool = False) -> None:
+        """If it is wanted. What goes wrong is remembered, and the others go on."""
+        if name in self.failed or not (always or name in self.plan.only):
+            return
+        try:
+            await work()
+        except Exception as error:
+            self.failed[name] = f"{type(error).__name__}: {error}"
+            self.say(f"  {name} FAILED: {self.failed[name]}")
+
+    async def _posting(self) -> None:
         """(a), and what needs the rows that it leaves behind."""
         for workers in (1, 2):
             await self.servers.reset("loyalty", KEPT["loyalty"])
@@ -75,13 +83,37 @@ class Rounds:
             self._keep(f"a{workers}_cpu", drained.worker_cpu_seconds / drained.events * MICRO)
             self._keep(f"a{workers}_database_cpu", drained.database_cpu_seconds / drained.events * MICRO)
             self._keep("a_memory", drained.worker_bytes / MIB)
-        if "f" in self.plan.only:
-            await self._rewind()
-            self._keep("f", (await self._loyalty(2)).rate)
-        if "c" in self.plan.only:
-            self._keep("c", drained.events / await copy_seconds(self.servers))
-        if with_rebuild:
-            self._keep("h", await rebuild_rate(self.servers))
+        await self._measure("f", self._repeats)
+        await self._measure("c", partial(self._floor, drained.events))
+        await self._measure("h", self._rebuild)
+
+    async def _repeats(self) -> None:
+        await self._rewind()
+        self._keep("f", (await self._loyalty(2)).rate)
+
+    async def _floor(self, events: int) -> None:
+        found = await floor(self.servers)
+        self._keep("c", events / found.encoded_seconds)
+        self._keep("c_python", events / found.python_seconds)
+
+    async def _rebuild(self) -> None:
+        self._keep("h", await rebuild_rate(self.servers))
+
+    async def _single(self) -> None:
+        await self.servers.reset("loyalty", KEPT["loyalty"])
+        self._keep("d", await single_rate(self.servers, self.plan.members, self.plan.pgbench_seconds))
+
+    async def _grown(self) -> None:
+        await self.servers.reset("loyalty", GROWN)
+        self._keep("e", (await self._loyalty(2)).rate)
+
+    async def _further(self, figure: Figure) -> None:
+        for name, value in (await figure.measure(self.servers, self.plan)).items():
+            self._keep(name, value)
+
+    async def _levels(self) -> None:
+        await self.servers.reset("customer-status", KEPT["customer-status"])
+        self._keep("b", (await drain(self.servers, {"customer-status": 2}))["customer-status"].rate)
 
     async def _both(self) -> None:
         for service in SERVICES:

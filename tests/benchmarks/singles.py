@@ -58,5 +58,5 @@ async def single_rate(servers: Servers, members: int, seconds: int) -> float:
     output, errors = await process.communicate(SCRIPT.encode())
     found = _RATE.search(output.decode())
     if process.returncode != 0 or found is None:
-        raise ProcessFailed(f"pgbench failed:\n{errors.decode(errors='replace')}")
+        raise ProcessFailed(f"pgbench failed:\n{(errors + output).decode(errors='replace')}")
     return float(found[1])
