@@ -95,6 +95,7 @@ ALL_SCOPES = frozenset(
         "quotes:read",
         "adjustments:write",
         "members:erase",
+        "operations:read",
     }
 )
 

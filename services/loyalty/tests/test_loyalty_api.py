@@ -71,6 +71,10 @@ async def test_etag_saves_the_body(api: AsyncClient) -> None:
     etag = (await api.get("/v1/members/M1")).headers["ETag"]
     again = await api.get("/v1/members/M1", headers={"If-None-Match": etag})
     assert (again.status_code, again.content) == (304, b"")
+    for tags, status in (("*", 304), (f'"other", W/{etag}', 304), ('"other"', 200), ('"*"', 200)):
+        answer = await api.get("/v1/members/M1", headers={"If-None-Match": tags})
+        assert answer.status_code == status, tags
+    assert (await api.get("/v1/members/nobody", headers={"If-None-Match": "*"})).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/v1/members/nobody", "/v1/members/nobody/entries"])

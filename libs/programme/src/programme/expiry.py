@@ -1,6 +1,6 @@
 """Points that have lapsed (rules 3.9): a function of time and events, whether or not anyone has posted it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from programme.calendar import boundary_us, civil_year
@@ -14,6 +14,13 @@ class NextExpiry(NamedTuple):
 
     points: int
     at_us: int
+
+
+class Expiry(NamedTuple):
+    """Points that lapse on 1 January of `year` unless they are spent before."""
+
+    year: int
+    points: int
 
 
 def expired_points(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int], at_us: int) -> int:
@@ -60,14 +67,19 @@ def total_by_year(*years: Mapping[int, int]) -> dict[int, int]:
 
 def next_expiry(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int], at_us: int) -> NextExpiry | None:
     """What lapses at the first boundary after an instant at which anything does, if nothing more is spent."""
-    year = civil_year(at_us)
+    first = next(expiries(earned_by_year, debited_by_year, civil_year(at_us)), None)
+    return None if first is None else NextExpiry(first.points, boundary_us(first.year))
+
+
+def expiries(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int], year: int) -> Iterator[Expiry]:
+    """What lapses at each boundary after 1 January of `year`, if nothing more is spent: together, what can be spent."""
     already = expired_by(earned_by_year, debited_by_year, year)
     for boundary in _boundaries(earned_by_year, debited_by_year):
         if boundary > year:
             points = expired_by(earned_by_year, debited_by_year, boundary) - already
             if points > 0:
-                return NextExpiry(points, boundary_us(boundary))
-    return None
+                already += points
+                yield Expiry(boundary, points)
 
 
 def _boundaries(earned_by_year: Mapping[int, int], debited_by_year: Mapping[int, int]) -> list[int]:

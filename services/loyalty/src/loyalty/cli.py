@@ -108,6 +108,31 @@ def verify() -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def liability(
+    at: Annotated[str | None, typer.Option(help="RFC 3339 with offset: what had happened up to then")] = None,
+) -> None:
+    """Print the points and vouchers that are outstanding, as JSON; exit status 1 if the ledger differs."""
+    from eventing.database import allow_long_statements
+
+    from loyalty.reports.service import liability as report
+    from loyalty.reports.views import LiabilityView, liability_view
+
+    programme, at_us = _programme(), parsed(at, "--at", parse_civil_instant)
+
+    async def read() -> LiabilityView:
+        async with opened(_open_database) as conn:
+            await terms.check(conn, programme)
+            async with conn.transaction(isolation="repeatable_read", readonly=True):
+                await allow_long_statements(conn)
+                return liability_view(await report(conn, programme, at_us, time.time_ns() // 1000))
+
+    found = run(read())
+    typer.echo(found.model_dump_json(indent=2))
+    if not found.ledger.is_reconciled:
+        raise typer.Exit(1)
+
+
 def _rebuild(
     apply: bool, even_if_events_were_lost: bool, tell: Callable[[str], None]
 ) -> Coroutine[Any, Any, RebuildReport]:

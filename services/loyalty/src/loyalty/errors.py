@@ -19,6 +19,14 @@ class MemberErased(Problem):
     title = "The member was erased"
 
 
+class ExportTooLarge(Problem):
+    """More is held about the member than one answer may have; carries `rows`."""
+
+    status = 409
+    code = "export_too_large"
+    title = "The export is too large for an answer"
+
+
 class PurchaseNotFound(Problem):
     """The member has no purchase with this purchase_id; a return that waits for one does not make it."""
 

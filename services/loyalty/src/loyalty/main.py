@@ -14,8 +14,10 @@ from webapi.probes import unless
 from loyalty import migrate
 from loyalty.adjustments import api as adjustments_api
 from loyalty.erasure import api as erasure_api
+from loyalty.export import api as export_api
 from loyalty.members import api as members_api
 from loyalty.quotes import api as quotes_api
+from loyalty.reports import api as reports_api
 from loyalty.rewards import api as rewards_api
 from loyalty.settings import ApiSettings
 from loyalty.terms import service as terms
@@ -53,11 +55,13 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
         description=DESCRIPTION,
         routers=[
             members_api.router,
+            export_api.router,
             erasure_api.router,
             adjustments_api.router,
             rewards_api.router,
             vouchers_api.router,
             quotes_api.router,
+            reports_api.router,
         ],
         open_pool=pool,
         development=settings.development,

@@ -54,7 +54,7 @@ async def histories(conn: asyncpg.Connection) -> AsyncIterator[list[AccountHisto
         yield await _with_rows(conn, rows)
 
 
-async def histories_from(conn: asyncpg.Connection, first_account_no: int, limit: int) -> list[AccountHistory]:
+async def histories_from(conn: Connection, first_account_no: int, limit: int) -> list[AccountHistory]:
     """At most `limit` accounts, by number from `first_account_no` on; in one transaction like `histories`."""
     rows = await conn.fetch(f"{ACCOUNT} WHERE account_no >= $1 ORDER BY account_no LIMIT $2", first_account_no, limit)
     return await _with_rows(conn, rows)

@@ -80,7 +80,7 @@ async def read_member(
         raise MemberNotFound(f"There is no member {member_id}{known}.")
     member = member_view(member_id, standing)
     etag = f'"{hashlib.sha256(member.model_dump_json().encode()).hexdigest()[:32]}"'
-    if if_none_match is not None and etag in [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]:
+    if if_none_match is not None and _matches(if_none_match, etag):
         return Response(status_code=304, headers={"ETag": etag})
     response.headers["ETag"] = etag
     return member
@@ -116,6 +116,12 @@ async def read_purchase(
     if explained is None:
         raise PurchaseNotFound(f"There is no purchase {purchase_id} of member {member_id}.")
     return purchase_view(member_id, explained, programme)
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    """RFC 9110, 13.1.2: compared weakly, and `*` matches whatever there is."""
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return tags == ["*"] or etag in tags
 
 
 async def _account(conn: Connection, member_id: str) -> Account:
