@@ -71,7 +71,11 @@ async def test_dead_letters_and_answers_of_an_erased_member_are_gone(feed: Any, 
         "INSERT INTO idempotency_key (caller, key, request_hash, status, body, about) VALUES ('c', $1, '', 200, '', $1)"
     )
     await conn.executemany(answer, [("M1",), ("M2",)])
+    person = "INSERT INTO contact_person SELECT account_no, 'Ann', NULL, 'staff', now() FROM member"
+    await conn.execute(person)
     await feed(feed.erased("M1"))
+    owners = "SELECT member_id FROM contact_person JOIN member USING (account_no)"
+    assert [row["member_id"] for row in await conn.fetch(owners)] == ["M2"]
     assert [row["key"] for row in await conn.fetch("SELECT key FROM dead_letter")] == [b"M2"]
     assert [row["about"] for row in await conn.fetch("SELECT about FROM idempotency_key")] == ["M2"]
 

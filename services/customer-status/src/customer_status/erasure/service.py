@@ -12,6 +12,7 @@ from programme.facts import may_name_member
 
 from customer_status.erasure.store import forget_answers
 from customer_status.events import MemberErased, MemberJoined, timeline_gone
+from customer_status.key_accounts import store as key_accounts
 from customer_status.offers import store as offers
 from customer_status.tiers import store
 from customer_status.tiers.service import ERASED
@@ -23,6 +24,7 @@ async def forget_everything(conn: Connection, account_nos: Collection[int], at_u
     The one place for it: it runs in the erasure's transaction, under the members' locks, while they still have names.
     """
     await offers.forget(conn, account_nos, at_us)
+    await key_accounts.forget(conn, account_nos)
 
 
 class TakeMembers:
