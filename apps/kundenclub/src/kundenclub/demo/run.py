@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import httpx
 import msgspec
@@ -22,7 +23,9 @@ from kundenclub.contracts import read_topic_by_type
 from kundenclub.databases import Databases, open_databases
 from kundenclub.demo.board import Board
 from kundenclub.demo.checkout import TIMEOUT_S, Checkout, choose_cast
+from kundenclub.demo.club import picture_of, read_club, segments_table
 from kundenclub.demo.ledger_story import ledger_table, read_ledger
+from kundenclub.demo.picture import Picture
 from kundenclub.demo.prepare import Prepared
 from kundenclub.demo.receipts import BERLIN
 from kundenclub.demo.stream import Streamed, YearStream
@@ -35,8 +38,10 @@ from kundenclub.stack import Stack, only_one, stack
 from kundenclub.verify import verify
 
 FOLDER = Path(".demo")
+PICTURE = FOLDER / "club.png"
 PREPARE_TIMEOUT_S = 180.0
 CAUGHT_UP_TIMEOUT_S = 60.0
+PICTURE_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,10 @@ class _Demo:
             streamed = await self._stream(databases, kafka, processes, prepared)
             await self._fingerprint(databases)
             protagonist = await self._checkout(up, databases, kafka)
-            await self._summary(databases, protagonist)
-            verified = await self._verify(databases, kafka)
+            picture = await self._summary(databases, protagonist)
+            with self._drawing(picture) as drawing:
+                verified = await self._verify(databases, kafka)
+                await self._drawn(drawing)
         self._farewell(streamed, processes.restarts, verified)
         return verified
 
@@ -133,14 +140,17 @@ class _Demo:
         await wait_until_caught_up(databases, kafka, await read_purchase_ends(kafka), CAUGHT_UP_TIMEOUT_S)
         return cast.protagonist
 
-    async def _summary(self, databases: Databases, protagonist: str) -> None:
+    async def _summary(self, databases: Databases, protagonist: str) -> Picture:
         self._heading("What came out")
         outcome = await read_outcome(databases, self._programme)
         self._console.print(members_by_level(outcome), "")
         for line in await points_lines(databases, outcome):
             self._say(line)
         self._console.print("", best_members(outcome), "")
-        self._console.print(ledger_table(protagonist, await read_ledger(databases.loyalty, protagonist)))
+        self._console.print(ledger_table(protagonist, await read_ledger(databases.loyalty, protagonist)), "")
+        club = await read_club(databases, self._programme, self._options.last_day)
+        self._console.print(segments_table(club))
+        return picture_of(club, outcome.levels)
 
     async def _verify(self, databases: Databases, kafka: KafkaConfig) -> bool:
         self._heading("Does it add up?")
@@ -174,6 +184,28 @@ class _Demo:
             preparing.kill()
             preparing.communicate()
             self._year.unlink(missing_ok=True)
+
+    @contextmanager
+    def _drawing(self, picture: Picture) -> Iterator["subprocess.Popen[bytes]"]:
+        """A process of its own beside `verify`: drawing costs seconds."""
+        command = launch_command([sys.executable, "-m", "kundenclub.demo.picture", str(PICTURE)])
+        with TemporaryFile() as data:
+            data.write(msgspec.json.encode(picture))
+            data.seek(0)
+            drawing = subprocess.Popen(
+                command, stdin=data, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+            )
+        try:
+            yield drawing
+        finally:
+            drawing.kill()
+            drawing.communicate()
+
+    async def _drawn(self, drawing: "subprocess.Popen[bytes]") -> None:
+        _, errors = await asyncio.to_thread(drawing.communicate, timeout=PICTURE_TIMEOUT_S)
+        if drawing.returncode != 0:
+            raise ProcessFailed(f"the picture could not be drawn:\n{errors.decode(errors='replace').strip()}")
+        self._say(f"Picture of the club: {PICTURE.resolve()}")
 
     def _heading(self, text: str) -> None:
         self._console.print(f"\n[bold]{text}[/bold]", highlight=False)
