@@ -130,6 +130,18 @@ async def test_a_key_account_gets_a_contact_person(client: httpx.AsyncClient) ->
     assert (await client.delete(path.format("nobody"))).status_code == 404
 
 
+async def test_of_an_erased_member_nothing_is_told_and_nobody_is_named(
+    client: httpx.AsyncClient, conn: asyncpg.Connection, feed: Any
+) -> None:
+    await client.post("/v1/segments/snapshots", json={})
+    await client.put("/v1/members/key/contact-person", json={"name": "Ada"})
+    await feed(feed.erased("key"))
+    assert await conn.fetchval("SELECT count(*) FROM contact_person") == 0
+    assert await ids(client, level="gold") == ["Key"]
+    assert "key," not in (await client.get("/v1/segments/snapshots/2026-06-01/members.csv")).text
+    assert (await client.get("/v1/members/key/status")).status_code == 404
+
+
 @pytest.mark.parametrize("name", ["", "=HYPERLINK(1)", "+49", "@x", "-x", " Ada", "1st", "A\nB", "x" * 101])
 async def test_what_is_no_name(name: str, client: httpx.AsyncClient) -> None:
     answer = await client.put("/v1/members/key/contact-person", json={"name": name})

@@ -53,7 +53,7 @@ class Lifecycle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     new_below_purchase_days: _Positive
     regular_purchase_days: _Positive
     regular_purchase_months: _Positive
-    regular_within_months: _Positive
+    regular_within_months: Annotated[int, msgspec.Meta(ge=1, le=60)]
     regular_silent_at_most_days: _Positive
     existing_within_months: _Positive
     at_risk_intervals: _Positive

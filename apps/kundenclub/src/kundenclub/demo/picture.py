@@ -43,11 +43,11 @@ def draw(picture: Picture, file: Path) -> None:
         labels=[name.capitalize() for name in names],
         colors=[COLOURS[name] for name in names],
     )
-    levels.set_title("Members by level")
+    levels.set_title(f"Members by level, to {picture.days[-1]}")
     levels.set_xlim(weeks[0], weeks[-1])
     some = weeks[:: max(1, len(weeks) // 6)]
     levels.set_xticks(some, [picture.days[week].isoformat() for week in some])
-    levels.legend(loc="upper left", reverse=True)
+    levels.legend(loc="lower right", reverse=True)
     shares = picture.shares_by_class
     bars = classes.bar(
         list(shares),
@@ -55,7 +55,7 @@ def draw(picture: Picture, file: Path) -> None:
         color=[COLOURS[name] for name in shares],
     )
     classes.bar_label(bars, [f"{share.members:,} members" for share in shares.values()])
-    classes.set_title(f"Revenue of the last 12 months by ABC class, {picture.days[-1]}")
+    classes.set_title("Revenue of a year by ABC class")
     classes.set_ylabel("EUR")
     classes.yaxis.set_major_formatter("{x:,.0f}")
     figure.savefig(file)

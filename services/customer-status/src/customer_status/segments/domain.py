@@ -61,11 +61,6 @@ class Bounds:
         """The first bit, from 1, of the dates that count for regular customers."""
         return (self.regular_after - self.days_from).days + 2
 
-    @property
-    def months(self) -> str:
-        """A bit for each calendar month that counts for regular customers."""
-        return "0" * len(self.month_starts)
-
 
 def bounds_on(programme: Programme, day: int) -> Bounds:
     """The bounds for a civil day."""

@@ -39,19 +39,19 @@ SEGMENTED = f"""
             max(civil_date) FILTER (WHERE remaining_cents > 0) AS last_date,
             bit_or(set_bit($4::text::varbit, civil_date - $5, 1))
                 FILTER (WHERE remaining_cents > 0 AND civil_date >= $5) AS days,
-            bit_or(set_bit($6::text::varbit, width_bucket(civil_date, $7::date[]) - 1, 1))
-                FILTER (WHERE remaining_cents > 0 AND civil_date > $8) AS months,
-            coalesce(sum(remaining_cents) FILTER (WHERE civil_date >= $9), 0) AS revenue_cents
+            bit_or(1::bigint << width_bucket(civil_date, $6::date[]))
+                FILTER (WHERE remaining_cents > 0 AND civil_date > $7) AS months,
+            coalesce(sum(remaining_cents) FILTER (WHERE civil_date >= $8), 0) AS revenue_cents
         FROM bought GROUP BY account_no
     ),
     known AS (
         SELECT account_no, member_id, {LEVEL.format(end="$3::jsonb")} AS level,
             CASE
                 WHEN first_date IS NULL THEN 'interessent'
-                WHEN first_date >= $10 AND bit_count(days) < $11 THEN 'neukunde'
-                WHEN last_date >= $12 AND bit_count(months) >= $13
-                    AND bit_count(substring(days FROM $14)) >= $15 THEN 'stammkunde'
-                WHEN last_date > $16 THEN 'bestandskunde'
+                WHEN first_date >= $9 AND bit_count(days) < $10 THEN 'neukunde'
+                WHEN last_date >= $11 AND bit_count(months::bit(64)) >= $12
+                    AND bit_count(substring(days FROM $13)) >= $14 THEN 'stammkunde'
+                WHEN last_date > $15 THEN 'bestandskunde'
                 ELSE 'altkunde'
             END AS lifecycle,
             coalesce(revenue_cents, 0) AS revenue_cents
@@ -70,8 +70,8 @@ SEGMENTED = f"""
     segmented AS (
         SELECT account_no, member_id, level, lifecycle, revenue_cents,
             CASE WHEN before_cents IS NULL THEN NULL
-                 WHEN before_cents * 100 < all_cents * $17::int THEN 'A'
-                 WHEN before_cents * 100 < all_cents * $18::int THEN 'B'
+                 WHEN before_cents * 100 < all_cents * $16::int THEN 'A'
+                 WHEN before_cents * 100 < all_cents * $17::int THEN 'B'
                  ELSE 'C' END AS abc
         FROM known LEFT JOIN ranked USING (account_no)
     )"""
@@ -93,7 +93,6 @@ def parameters(bounds: Bounds) -> tuple[Any, ...]:
         bounds.timeline_end,
         bounds.days,
         bounds.days_from,
-        bounds.months,
         bounds.month_starts,
         bounds.regular_after,
         bounds.revenue_from,
