@@ -61,6 +61,21 @@ async def test_an_offset_that_the_log_no_longer_has_stops_the_worker(
     assert await numbers(conn) == []
 
 
+async def test_what_a_topic_that_deletes_its_events_no_longer_has_is_passed_over(
+    make_topic: MakeTopic, start_receiver: StartReceiver, conn: asyncpg.Connection, kafka: KafkaConfig
+) -> None:
+    topic = await make_topic(partitions=1)
+    await topic.publish_numbers(range(1, 101))
+    async with open_admin(kafka, "test") as admin:
+        from aiokafka import TopicPartition
+        from aiokafka.admin import RecordsToDelete
+
+        await admin.delete_records({TopicPartition(topic.name, 0): RecordsToDelete(before_offset=60)})
+    await start_receiver(topic, partitions=1, deletes="yes")
+    await until_stored(conn, 40)
+    assert await numbers(conn) == list(range(61, 101))
+
+
 async def test_sigterm_finishes_the_batch_and_leaves_nothing(
     make_topic: MakeTopic, start_receiver: StartReceiver, conn: asyncpg.Connection
 ) -> None:

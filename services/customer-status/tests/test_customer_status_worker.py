@@ -1,11 +1,13 @@
 """The worker as a process of its own, between a real broker and a real database, killed in mid-stream."""
 
 import asyncio
+import json
 import os
 import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,23 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from customer_status.audit.state import states
 from customer_status.audit.verify import verify
-from customer_status.events import CUSTOMER_STATUS_TOPIC, MEMBERS_TOPIC, PURCHASES_TOPIC
+from customer_status.events import (
+    CONTACTS_TOPIC,
+    CUSTOMER_STATUS_TOPIC,
+    LOYALTY_TOPIC,
+    MEMBERS_TOPIC,
+    PURCHASES_TOPIC,
+)
 from customer_status.worker import topics_of
 from devstack import ServiceDatabase
 from eventing.dead_letters import find
+from eventing.envelope import new_message
 from eventing.kafka import KafkaConfig, open_producer
 from eventing.log_ends import read_end_offsets
 from eventing.progress import load_all
 from eventing.publishing import publish as send
 from eventing.records import Record
-from eventing.testing import wait_until
+from eventing.testing import as_record, wait_until
 from eventing.topics import apply_topics
 from programme.instants import parse_instant
 from programme.state import state_of
@@ -53,6 +62,7 @@ async def start_worker(kafka: KafkaConfig, database: ServiceDatabase, contracts:
             "CUSTOMER_STATUS_DATABASE_URL": database.app_url,
             "CUSTOMER_STATUS_WORKER_METRICS_PORT": "0",
             "CUSTOMER_STATUS_ERASURE_KEY": "ee" * 32,
+            "CUSTOMER_STATUS_WORKER_CONTACTS_EVERY_S": "0.05",
             "LOG_LEVEL": "WARNING",
         }
         script = Path(sys.executable).with_name("customer-status")
@@ -100,11 +110,11 @@ async def read_to_the_end(kafka: KafkaConfig, conn: asyncpg.Connection) -> None:
     await wait_until(at_the_end, timeout_s=120)
 
 
-async def published_timelines(kafka: KafkaConfig, prefix: str) -> dict[str, Timeline]:
-    """What a consumer that drops older versions ends up with."""
-    ends = await read_end_offsets(kafka, [CUSTOMER_STATUS_TOPIC])
+async def everything_on(kafka: KafkaConfig, topic: str, prefix: str) -> list[tuple[bytes, bytes]]:
+    """Keys and values of a topic, as a consumer reads them that begins at the beginning."""
+    ends = await read_end_offsets(kafka, [topic])
     wanted = {TopicPartition(*partition): end for partition, end in ends.items() if end}
-    newest: dict[str, TimelineChanged] = {}
+    found: list[tuple[bytes, bytes]] = []
     client = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, group_id=prefix, enable_auto_commit=False)
     await client.start()
     try:
@@ -112,13 +122,21 @@ async def published_timelines(kafka: KafkaConfig, prefix: str) -> dict[str, Time
         await client.seek_to_beginning()
         while any([await client.position(partition) < end for partition, end in wanted.items()]):
             for records in (await client.getmany(timeout_ms=500)).values():
-                for change in [decode_timeline(record.value, record.key) for record in records]:
-                    known = newest.get(change.member_id)
-                    if known is None or (known.generation, known.events) < (change.generation, change.events):
-                        newest[change.member_id] = change
+                found += [(record.key, record.value) for record in records]
     finally:
         await client.stop()
-    return {member_id: change.steps for member_id, change in newest.items() if member_id.startswith(prefix)}
+    return [(key, value) for key, value in found if key.startswith(prefix.encode())]
+
+
+async def published_timelines(kafka: KafkaConfig, prefix: str) -> dict[str, Timeline]:
+    """What a consumer that drops older versions ends up with."""
+    newest: dict[str, TimelineChanged] = {}
+    for key, value in await everything_on(kafka, CUSTOMER_STATUS_TOPIC, prefix):
+        change = decode_timeline(value, key)
+        known = newest.get(change.member_id)
+        if known is None or (known.generation, known.events) < (change.generation, change.events):
+            newest[change.member_id] = change
+    return {member_id: change.steps for member_id, change in newest.items()}
 
 
 async def test_a_worker_killed_in_mid_stream_ends_where_the_rules_say(
@@ -193,3 +211,56 @@ async def test_poison_becomes_a_dead_letter_and_the_others_flow(
     row = await conn.fetchrow("SELECT * FROM member WHERE member_id = $1", member_id)
     assert row is not None
     assert row["events"] == 2
+
+
+def soon(type: str, member_id: str, event_no: int, **data: Any) -> Record:
+    """An event of loyalty."""
+    value = json.dumps({"member_id": member_id, "event_no": event_no} | data).encode()
+    return as_record(new_message(LOYALTY_TOPIC, type=type, source="urn:test", key=member_id, data=value))
+
+
+async def more_told(conn: asyncpg.Connection, number: int | None = None) -> None:
+    """Wait until there are so many contacts, or one more than now."""
+    wanted = number or await conn.fetchval("SELECT count(*) + 1 FROM contact")
+
+    async def told() -> bool:
+        return bool(await conn.fetchval("SELECT count(*) >= $1 FROM contact", wanted))
+
+    await wait_until(told, timeout_s=60)
+
+
+async def test_workers_killed_again_and_again_recommend_each_contact_once(
+    kafka: KafkaConfig, start_worker: Start, conn: asyncpg.Connection, feed: Any
+) -> None:
+    prefix = f"c{os.urandom(4).hex()}"
+    members = [f"{prefix}-{number:02}" for number in range(40)]
+    now = datetime.now(UTC)
+    just_now, in_a_month = (now - timedelta(hours=1)).isoformat(), (now + timedelta(days=30)).isoformat()
+    worker = await start_worker()
+    await publish(kafka, [feed.joined(member_id, just_now) for member_id in members])
+    await read_to_the_end(kafka, conn)
+    for table, columns in (
+        ("consent", "account_no, 'email', joined_at, true, '', joined_at, ''"),
+        ("contact_watch", "account_no"),
+    ):
+        await conn.execute(f"INSERT INTO {table} SELECT {columns} FROM member WHERE member_id LIKE $1 || '%'", prefix)
+    voucher = {"voucher_id": "0" * 32, "value_cents": 500, "valid_until": in_a_month}
+    points = {"points": 1, "expires_at": in_a_month}
+    for member_id in members:
+        records = [
+            feed.purchase(member_id, f"{member_id}-p", just_now, 100_000),
+            soon("kundenclub.voucher.expiring-soon.v1", member_id, 1, **voucher),
+            soon("kundenclub.points.expiring-soon.v1", member_id, 2, **points),
+        ]
+        await publish(kafka, records)
+        if member_id in members[9::20]:
+            await more_told(conn)
+            worker.send_signal(signal.SIGKILL)
+            await worker.wait()
+            worker = await start_worker()
+    await more_told(conn, 4 * len(members))
+    await read_to_the_end(kafka, conn)
+    contacts = [json.loads(value) for _, value in await everything_on(kafka, CONTACTS_TOPIC, prefix)]
+    numbers = {contact["contact_no"]: (contact["member_id"], contact["kind"]) for contact in contacts}
+    kinds = ("welcome", "promotion", "voucher_expiring", "points_expiring")
+    assert sorted(numbers.values()) == sorted((member_id, kind) for member_id in members for kind in kinds)

@@ -32,6 +32,16 @@ class UnreadableRecord(Exception):
         self.partition = partition
 
 
+class EventsDeleted(WorkerStopped):
+    """The log begins only after the offset asked for: what lay between was deleted before it was read."""
+
+    def __init__(self, partition: Partition, offset: int, begin: int, message: str) -> None:
+        super().__init__(message)
+        self.partition = partition
+        self.offset = offset
+        self.begin = begin
+
+
 class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """A member of the group `group` on `topics`; used by one task at a time."""
 
@@ -159,12 +169,17 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         offsets: dict[TopicPartition, int] = error.args[0]
         begins, ends = await self._client.beginning_offsets(offsets), await self._client.end_offsets(offsets)
         for tp, offset in offsets.items():
-            if not begins[tp] <= offset <= ends[tp]:
-                raise WorkerStopped(
-                    f"{tp.topic}[{tp.partition}]: the next event to read has offset {offset}, but the log has only"
-                    f" {begins[tp]} to {ends[tp]}. Events were deleted or the topic was made anew. Bring them"
-                    " back; an operator who decides otherwise sets next_offset in event_progress"
-                ) from error
+            if begins[tp] <= offset <= ends[tp]:
+                continue
+            message = (
+                f"{tp.topic}[{tp.partition}]: the next event to read has offset {offset}, but the log has only"
+                f" {begins[tp]} to {ends[tp]}. Events were deleted or the topic was made anew. Bring them"
+                " back; an operator who decides otherwise sets next_offset in event_progress"
+            )
+            if offset < begins[tp]:
+                partition = Partition(tp.topic, tp.partition)
+                raise EventsDeleted(partition, offset, begins[tp], message) from error
+            raise WorkerStopped(message) from error
 
     def lag(self, partition: Partition, next_offset: int) -> int | None:
         """Records between `next_offset` and the end last heard of, None before the first fetch."""

@@ -23,7 +23,8 @@ class Subscription(Generic[T]):
 
     `apply` gets a batch in log order per partition, inside the transaction that moves the progress. It may be called
     again for the same events after a rollback, and with one event at a time after a failure. Events of other `types`
-    are counted and skipped; so are records without a value where `tombstones` are expected.
+    are counted and skipped; so are records without a value where `tombstones` are expected. Of a topic that `deletes`
+    its events after a time, those are passed over that were gone before they were read: by then they are worth nothing.
     """
 
     topic: str
@@ -31,3 +32,4 @@ class Subscription(Generic[T]):
     decode: Callable[[Event], T | None]
     apply: Callable[[Transaction, Sequence[Decoded[T]]], Awaitable[None]]
     tombstones: bool = False
+    deletes: bool = False

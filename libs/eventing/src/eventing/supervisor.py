@@ -12,10 +12,10 @@ import structlog
 from eventing import metrics, progress
 from eventing.backoff import Backoff, is_set_within
 from eventing.batches import Batch, Poster, judge
-from eventing.consumer import Consumer, UnreadableRecord
+from eventing.consumer import Consumer, EventsDeleted, UnreadableRecord
 from eventing.failures import WorkerStopped
 from eventing.kafka import KafkaConfig
-from eventing.progress import Progress, ProgressLost
+from eventing.progress import Progress, ProgressLost, Step
 from eventing.records import Partition, Record
 from eventing.status import Status
 from eventing.subscription import Subscription
@@ -160,7 +160,7 @@ class Supervisor:
         return Batch(topic, generation, [judge(subscription, record) for record in records])
 
     async def _fetched(self, ahead: asyncio.Task[list[Lane]]) -> Sequence[Lane] | None:
-        """What `ahead` brought; None if one partition had to be paused for it, so that all are to be positioned."""
+        """What `ahead` brought; None if one partition was paused or moved for it, so that all are to be positioned."""
         done, _ = await asyncio.wait({ahead}, timeout=self._patience.rebalance_s)
         if not done:
             raise _Unhealthy(f"no answer for {self._patience.rebalance_s} s")
@@ -169,6 +169,14 @@ class Supervisor:
         except UnreadableRecord as unreadable:
             partition, reason = unreadable.partition, str(unreadable)
             await self._poster.retried("pause", lambda conn: progress.pause(conn, partition, reason))
+            return None
+        except EventsDeleted as deleted:
+            if not self._subscriptions[deleted.partition.topic].deletes:
+                raise
+            log.warning("deleted_events_are_passed_over", detail=str(deleted))
+            step = Step(deleted.partition.number, deleted.offset, deleted.begin)
+            topic = deleted.partition.topic
+            await self._poster.retried("pass_over", lambda conn: progress.advance(conn, topic, [step]))
             return None
 
     async def _position(self, consumer: Consumer) -> int:

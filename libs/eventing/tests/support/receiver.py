@@ -43,7 +43,9 @@ async def store(transaction: Transaction, events: Sequence[Decoded[int]]) -> Non
     )
 
 
-def subscription_for(topic: str, *, pause_s: float = 0.0, republish_to: str | None = None) -> Subscription[int]:
+def subscription_for(
+    topic: str, *, pause_s: float = 0.0, republish_to: str | None = None, deletes: bool = False
+) -> Subscription[int]:
     async def apply(transaction: Transaction, events: Sequence[Decoded[int]]) -> None:
         await store(transaction, events)
         await asyncio.sleep(pause_s)
@@ -52,7 +54,7 @@ def subscription_for(topic: str, *, pause_s: float = 0.0, republish_to: str | No
                 key, data = (event.record.key or b"").decode(), b"%d" % number
                 transaction.publish(new_message(republish_to, type=event.type, source="/receiver", key=key, data=data))
 
-    return Subscription(topic, frozenset({"test.numbered.v1"}), decode_number, apply)
+    return Subscription(topic, frozenset({"test.numbered.v1"}), decode_number, apply, deletes=deletes)
 
 
 def run(settings: Mapping[str, str]) -> None:
@@ -71,7 +73,8 @@ def run(settings: Mapping[str, str]) -> None:
         relay_pace=RelayPace(take_over_s=0.2, ping_s=0.5, idle_session_timeout_s=2.0),
     )
     pause_s, republish_to = float(settings.get("pause_s", 0)), settings.get("republish_to")
-    main(config, [subscription_for(topic, pause_s=pause_s, republish_to=republish_to)])
+    deletes = settings.get("deletes") == "yes"
+    main(config, [subscription_for(topic, pause_s=pause_s, republish_to=republish_to, deletes=deletes)])
 
 
 if __name__ == "__main__":

@@ -121,3 +121,19 @@ class NoKeyAccount(Problem):
     status = 409
     code = "no_key_account"
     title = "Not a key account"
+
+
+class SurveyNotFound(Problem):
+    """No survey with this id, or its member was erased before they answered."""
+
+    status = 404
+    code = "survey_not_found"
+    title = "Survey not found"
+
+
+class SurveyAnswered(Problem):
+    """Another score was given before; carries it as `score`."""
+
+    status = 409
+    code = "survey_answered"
+    title = "The survey was answered"

@@ -7,13 +7,18 @@ from eventing.envelope import Event, new_message
 from eventing.failures import Invalid
 from eventing.records import Message
 from programme.facts import Purchase, Refused, Return, accept, decode_json, require_member
-from programme.instants import parse_instant
+from programme.instants import format_instant, parse_instant
 from programme.timeline import CUSTOMER_STATUS_CHANGED, TimelineChanged, encode_timeline
+
+from customer_status.contacts.domain import Recommendation
 
 SOURCE = "urn:kundenclub:customer-status"
 PURCHASES_TOPIC = "kundenclub.purchases"
 MEMBERS_TOPIC = "kundenclub.members"
 CUSTOMER_STATUS_TOPIC = "kundenclub.customer-status"
+CONTACTS_TOPIC = "kundenclub.contacts"
+LOYALTY_TOPIC = "kundenclub.loyalty"
+CONTACT_RECOMMENDED = "kundenclub.contact.recommended.v1"
 MEMBER_JOINED = "kundenclub.member.joined.v1"
 MEMBER_ERASED = "kundenclub.member.erased.v1"
 
@@ -92,3 +97,27 @@ def timeline_changed(account_no: int, change: TimelineChanged) -> Message:
 def timeline_gone(member_id: str) -> Message:
     """The tombstone that clears an erased member's timeline from its compacted topic."""
     return Message(CUSTOMER_STATUS_TOPIC, member_id.encode(), None, ())
+
+
+def contact_recommended(contact_no: int, wanted: Recommendation, at_us: int) -> Message:
+    """The message that recommends a contact; its id is made of the contact's number, so a repeat has the same."""
+    contact = wanted.contact
+    reason = dict(contact.reason) | ({} if wanted.survey_id is None else {"survey_id": wanted.survey_id})
+    data = {
+        "contact_no": contact_no,
+        "member_id": wanted.look.member_id,
+        "kind": contact.kind,
+        "cause": contact.cause,
+        "channels": wanted.channels,
+        "recommended_at": format_instant(at_us),
+        "until": format_instant(contact.until_us),
+        "reason": reason,
+    }
+    return new_message(
+        CONTACTS_TOPIC,
+        type=CONTACT_RECOMMENDED,
+        source=SOURCE,
+        key=wanted.look.member_id,
+        data=msgspec.json.encode(data),
+        event_id=f"contact-{contact_no}",
+    )

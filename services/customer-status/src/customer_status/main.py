@@ -11,12 +11,15 @@ from webapi.database import Connection, prepared
 from webapi.probes import unless
 
 from customer_status import migrate
+from customer_status.consents import api as consents_api
+from customer_status.contacts import api as contacts_api
 from customer_status.key_accounts import api as key_accounts_api
 from customer_status.lists import api as lists_api
 from customer_status.offers import api as offers_api
 from customer_status.segments import api as segments_api
 from customer_status.settings import ApiSettings
 from customer_status.status import api as status_api
+from customer_status.surveys import api as surveys_api
 from customer_status.terms import service as terms
 
 VERSION = "1"
@@ -49,6 +52,9 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
             lists_api.router,
             key_accounts_api.router,
             offers_api.router,
+            consents_api.router,
+            contacts_api.router,
+            surveys_api.router,
         ],
         open_pool=pool,
         development=settings.development,

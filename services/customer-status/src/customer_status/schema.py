@@ -6,6 +6,8 @@ from webapi.attempts import failed_attempt_table
 from webapi.idempotency import idempotency_key_table
 from webapi.keys import api_key_table
 
+from customer_status.consents.tables import consents_tables
+from customer_status.contacts.tables import contacts_tables
 from customer_status.key_accounts.tables import key_accounts_tables
 from customer_status.offers.tables import offers_tables
 from customer_status.segments.tables import segments_tables
@@ -23,3 +25,5 @@ terms_tables(metadata)
 segments_tables(metadata)
 key_accounts_tables(metadata)
 offers_tables(metadata)
+consents_tables(metadata)
+contacts_tables(metadata)

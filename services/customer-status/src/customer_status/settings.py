@@ -43,11 +43,14 @@ class ErasureSettings(CustomerStatusSettings):
 
 
 class WorkerSettings(ErasureSettings):
-    """The Kafka process. It verifies a few accounts every `worker_verify_every_s` seconds; 0: never."""
+    """The Kafka process. Every `worker_verify_every_s` seconds it verifies a few accounts, every
+    `worker_contacts_every_s` it looks for contacts that are due; 0: never.
+    """
 
     worker_metrics_host: str = "127.0.0.1"
     worker_metrics_port: Port = 9104
     worker_verify_every_s: float = Field(default=5.0, ge=0)
+    worker_contacts_every_s: float = Field(default=30.0, ge=0)
 
 
 class ApiSettings(SafetySettings, CustomerStatusSettings):

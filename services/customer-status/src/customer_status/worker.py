@@ -13,13 +13,20 @@ from eventing.worker import Part, WorkerConfig, main
 from programme.terms import Programme
 
 from customer_status.audit.sample import check_some
-from customer_status.events import CUSTOMER_STATUS_TOPIC, MEMBERS_TOPIC, PURCHASES_TOPIC
+from customer_status.contacts.job import ContactJob
+from customer_status.events import (
+    CONTACTS_TOPIC,
+    CUSTOMER_STATUS_TOPIC,
+    LOYALTY_TOPIC,
+    MEMBERS_TOPIC,
+    PURCHASES_TOPIC,
+)
 from customer_status.settings import WorkerSettings
-from customer_status.subscriptions import subscriptions
+from customer_status.subscriptions import all_subscriptions
 from customer_status.terms import service as terms
 
 SERVICE = "customer-status"
-TOPICS = (PURCHASES_TOPIC, MEMBERS_TOPIC, CUSTOMER_STATUS_TOPIC)
+TOPICS = (PURCHASES_TOPIC, MEMBERS_TOPIC, CUSTOMER_STATUS_TOPIC, LOYALTY_TOPIC, CONTACTS_TOPIC)
 
 
 def topics_of(contracts: Path, names: Sequence[str] = TOPICS) -> list[TopicSpec]:
@@ -49,12 +56,15 @@ def config_of(settings: WorkerSettings, kafka: KafkaConfig, contracts: Path, pro
 
 def run(settings: WorkerSettings, kafka: KafkaConfig, contracts: Path, programme: Programme) -> None:
     """Work until told to stop. Exits with 1 and one clear line where only an operator can help."""
-    main(config_of(settings, kafka, contracts, programme), subscriptions(programme, settings.secret()))
+    main(config_of(settings, kafka, contracts, programme), all_subscriptions(programme, settings.secret()))
 
 
 def _parts(settings: WorkerSettings, programme: Programme) -> list[Part]:
-    """What runs beside the events: verifying samples."""
-    if not settings.worker_verify_every_s:
-        return []
-    sample = partial(check_some, programme=programme)
-    return [Sampler(SERVICE, settings.database_url, sample, settings.worker_verify_every_s).run]
+    """What runs beside the events: recommending contacts, and verifying samples."""
+    parts: list[Part] = []
+    if settings.worker_contacts_every_s:
+        parts.append(ContactJob(settings.database_url, programme, settings.worker_contacts_every_s).run)
+    if settings.worker_verify_every_s:
+        sample = partial(check_some, programme=programme)
+        parts.append(Sampler(SERVICE, settings.database_url, sample, settings.worker_verify_every_s).run)
+    return parts

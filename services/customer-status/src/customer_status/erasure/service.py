@@ -10,6 +10,8 @@ from eventing.subscription import Decoded
 from eventing.transaction import Transaction
 from programme.facts import may_name_member
 
+from customer_status.consents import store as consents
+from customer_status.contacts import store as contacts
 from customer_status.erasure.store import forget_answers
 from customer_status.events import MemberErased, MemberJoined, timeline_gone
 from customer_status.key_accounts import store as key_accounts
@@ -25,6 +27,8 @@ async def forget_everything(conn: Connection, account_nos: Collection[int], at_u
     """
     await offers.forget(conn, account_nos, at_us)
     await key_accounts.forget(conn, account_nos)
+    await consents.forget(conn, account_nos)
+    await contacts.forget(conn, account_nos)
 
 
 class TakeMembers:

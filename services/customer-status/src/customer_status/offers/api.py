@@ -61,7 +61,7 @@ async def create_offer(
 ) -> OfferBody:
     """A new offer: a discount campaign, a consultation with slots, or an event with seats. Staff only."""
     draft, slots = draft_of(body), slots_from(body.slots)
-    return offer_body(*await service.create(transaction, programme.at(now), draft, slots, now, _name(caller)))
+    return offer_body(*await service.create(transaction, programme.at(now), draft, slots, now, caller.identity))
 
 
 @router.get("/v1/offers", responses=responses(MemberNotFound))
@@ -108,7 +108,7 @@ async def change_offer(
     locked = await service.lock(transaction, offer_id)
     wanted = service.Change(body.applied_to(locked.offer.draft), slots_from(body.add_slots), body.remove_slots)
     terms = programme.at(now)
-    return offer_body(*await service.change(transaction, terms, locked, wanted, now, _name(caller)))
+    return offer_body(*await service.change(transaction, terms, locked, wanted, now, caller.identity))
 
 
 @router.post("/v1/offers/{offer_id}/close", responses=responses(OfferNotFound))
@@ -119,7 +119,7 @@ async def close_offer(
     caller: Annotated[Caller, require("offers:write")],
 ) -> OfferBody:
     """Close an offer before its end; claims that were made stay. Asking again changes nothing. Staff only."""
-    return offer_body(*await service.close(transaction, offer_id, now, _name(caller)))
+    return offer_body(*await service.close(transaction, offer_id, now, caller.identity))
 
 
 @router.post(
@@ -202,7 +202,3 @@ async def _account_no(conn: Connection, member_id: str) -> int:
     if account_no is None:
         raise MemberNotFound("no member has this member_id")
     return account_no
-
-
-def _name(caller: Caller) -> str:
-    return caller.client if caller.subject is None else f"{caller.client}/{caller.subject}"

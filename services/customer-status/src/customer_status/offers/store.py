@@ -12,12 +12,12 @@ from programme.instants import from_datetime, to_datetime
 
 from customer_status.offers.domain import Claim, Draft, Offer, Slot, levels_up_to
 
-_OFFER = """
+OFFER = """
     SELECT offer_id, kind, title, description, least_level, opens_at, closes_at, capacity, invites, claimed, closed_at
     FROM offer"""
 _CLAIM_COLUMNS = "claim_no, offer_id, account_no, slot_no, level, claimed_at, cancelled_at"
 _CLAIM = f"SELECT {_CLAIM_COLUMNS} FROM offer_claim"
-_FREE_SLOT = """
+FREE_SLOT = """
     EXISTS (SELECT FROM offer_slot AS slot WHERE slot.offer_id = offer.offer_id AND slot.removed_at IS NULL
             AND slot.starts_at > $2 AND NOT EXISTS (
                 SELECT FROM offer_claim AS claim WHERE claim.offer_id = slot.offer_id AND claim.slot_no = slot.slot_no
@@ -47,14 +47,14 @@ async def lock_offer(conn: Connection, offer_id: int) -> None:
 
 async def find_offer(conn: Connection, offer_id: int) -> Offer | None:
     """An offer; None if unknown."""
-    row = await conn.fetchrow(f"{_OFFER} WHERE offer_id = $1", offer_id)
-    return None if row is None else _offer(row)
+    row = await conn.fetchrow(f"{OFFER} WHERE offer_id = $1", offer_id)
+    return None if row is None else offer_from_row(row)
 
 
 async def offers_after(conn: Connection, after: int, limit: int) -> list[Offer]:
     """All offers, closed ones too, by number."""
-    rows = await conn.fetch(f"{_OFFER} WHERE offer_id > $1 ORDER BY offer_id LIMIT $2", after, limit)
-    return [_offer(row) for row in rows]
+    rows = await conn.fetch(f"{OFFER} WHERE offer_id > $1 ORDER BY offer_id LIMIT $2", after, limit)
+    return [offer_from_row(row) for row in rows]
 
 
 async def claimable_after(
@@ -63,8 +63,8 @@ async def claimable_after(
     """The offers that a member of this level may claim and has not claimed, by number."""
     rows = await conn.fetch(
         f"""
-        {_OFFER} WHERE offer_id > $1 AND {OPEN} AND (capacity IS NULL OR claimed < capacity)
-        AND (kind <> 'consultation' OR {_FREE_SLOT})
+        {OFFER} WHERE offer_id > $1 AND {OPEN} AND (capacity IS NULL OR claimed < capacity)
+        AND (kind <> 'consultation' OR {FREE_SLOT})
         AND NOT EXISTS (SELECT FROM offer_claim AS mine WHERE mine.offer_id = offer.offer_id
                         AND mine.account_no = $4 AND mine.cancelled_at IS NULL)
         ORDER BY offer_id LIMIT $5""",
@@ -74,7 +74,7 @@ async def claimable_after(
         account_no,
         limit,
     )
-    return [_offer(row) for row in rows]
+    return [offer_from_row(row) for row in rows]
 
 
 async def update_offer(conn: Connection, offer_id: int, draft: Draft, at_us: int, changed_by: str) -> None:
@@ -262,7 +262,7 @@ def _changeable(draft: Draft) -> tuple[object, ...]:
     )
 
 
-def _offer(row: asyncpg.Record) -> Offer:
+def offer_from_row(row: asyncpg.Record) -> Offer:
     draft = Draft(
         kind=row["kind"],
         title=row["title"],

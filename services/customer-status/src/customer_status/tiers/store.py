@@ -79,6 +79,17 @@ async def lock_known_member(conn: Connection, member_id: str) -> int | None:
     return account_no
 
 
+async def lock_known_accounts(conn: Connection, account_nos: Collection[int]) -> list[int]:
+    """Lock those of these accounts that are not erased, in the order of `lock_members`; returns their numbers."""
+    rows = await conn.fetch(
+        """
+        SELECT account_no FROM member WHERE account_no = ANY ($1::bigint[]) AND member_id IS NOT NULL
+        ORDER BY member_id COLLATE "C" FOR UPDATE""",
+        list(account_nos),
+    )
+    return [row["account_no"] for row in rows]
+
+
 async def find_account_no(conn: Connection, member_id: str) -> int | None:
     """The number of a member's account; None if unknown."""
     account_no: int | None = await conn.fetchval("SELECT account_no FROM member WHERE member_id = $1", member_id)
