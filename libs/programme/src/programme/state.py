@@ -11,7 +11,7 @@ from programme.calendar import civil_year
 from programme.digest import digest
 from programme.expiry import expired_points
 from programme.facts import Purchase, Return
-from programme.fold import KnownPurchase, KnownReturn, fold
+from programme.fold import KnownPurchase, fold, judged_returns
 from programme.points import eligible_cents, points_of, remaining_cents
 from programme.terms import Programme
 from programme.timeline import Timeline, bonus_percent_at, level_at, steps_to_json
@@ -71,7 +71,8 @@ class _Position:
 
 def _member_state(programme: Programme, member_id: str, history: _History, at_us: int) -> MemberState:
     positions = _positions(programme, history)
-    returns = _known_returns(programme, history)
+    occurred_us = {purchase.purchase_id: purchase.occurred_us for purchase in history.purchases.values()}
+    returns = judged_returns(programme, occurred_us, history.returns.values())
     for ret in returns:
         position = positions[ret.purchase_id]
         position.returned_cents += ret.eligible_cents
@@ -91,17 +92,6 @@ def _positions(programme: Programme, history: _History) -> dict[str, _Position]:
         )
         for purchase in history.purchases.values()
     }
-
-
-def _known_returns(programme: Programme, history: _History) -> list[KnownReturn]:
-    """The returns whose purchase is there, judged by its terms; the others wait."""
-    known = []
-    for ret in history.returns.values():
-        purchase = history.purchases.get(ret.purchase_id)
-        if purchase is not None:
-            cents = eligible_cents(ret.cents_by_class, programme.at(purchase.occurred_us))
-            known.append(KnownReturn(ret.purchase_id, ret.occurred_us, cents, ret.complete))
-    return known
 
 
 def _evaluate(

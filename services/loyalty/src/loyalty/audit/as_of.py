@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from programme.expiry import by_year, expired_points, total_by_year
-from programme.facts import Return
-from programme.fold import KnownPurchase, KnownReturn, fold
-from programme.points import Points, eligible_cents, points_of, remaining_cents
+from programme.fold import KnownPurchase, KnownReturn, fold, judged_returns
+from programme.points import Points, points_of, remaining_cents
 from programme.terms import Programme
 from programme.timeline import Timeline, bonus_percent_at
 
@@ -93,25 +92,12 @@ def as_of(history: AccountHistory, programme: Programme, at_us: int | None, know
     anything = positions or returns or vouchers or products or adjustments or joined
     if (at_us, known_us) != (None, None) and not anything:
         return None
-    known = _known_returns(programme, positions, returns)
+    known = judged_returns(
+        programme, {row.purchase.purchase_id: row.purchase.occurred_us for row in positions}, returns
+    )
     timeline = history.account.timeline if known_us is None else _timeline(programme, positions, known)
     bought = _bought(programme, positions, known, None if known_us is None else timeline)
     return AsOf(bought, vouchers, products, timeline, adjustments)
-
-
-def _known_returns(programme: Programme, positions: list[Position], returns: list[Return]) -> list[KnownReturn]:
-    """The returns whose purchase is there, judged by its terms; the others wait."""
-    terms = {row.purchase.purchase_id: programme.at(row.purchase.occurred_us) for row in positions}
-    return [
-        KnownReturn(
-            fact.purchase_id,
-            fact.occurred_us,
-            eligible_cents(fact.cents_by_class, terms[fact.purchase_id]),
-            fact.complete,
-        )
-        for fact in returns
-        if fact.purchase_id in terms
-    ]
 
 
 def _timeline(programme: Programme, positions: list[Position], returns: list[KnownReturn]) -> Timeline:
