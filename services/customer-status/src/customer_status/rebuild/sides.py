@@ -47,7 +47,7 @@ class MemberSides:
         await lock_members(live, known)
         kept, due = await histories_of(live, known), await histories_of(copies, known)
         transaction = Transaction(live)
-        for key in known:
+        for key in kept:  # fewer than were known, if one was erased before the lock was ours
             if any(differences(kept[key], due.get(key))):
                 await _replace(live, kept[key], due.get(key))
                 if is_stale(kept[key], due.get(key)):

@@ -56,7 +56,9 @@ class AccountSides:
         named = _named(sides.values())
         owner_nos = await owners_of(live, named)
         await lock_accounts(live, known, owner_nos)
-        wrong = {key: each for key, each in (await _sides(live, copies, known)).items() if _is_repairable(each)}
+        every = await _sides(live, copies, known)
+        # Whoever was erased before the lock was ours has no account to repair.
+        wrong = {key: each for key, each in every.items() if each.live is not None and _is_repairable(each)}
         owners = await read_owners(live, owner_nos - {_live(each).account.account_no for each in wrong.values()})
         charged_before = {
             voucher_id: voucher.charges_by_year() for voucher_id, voucher in (await read_vouchers(live, named)).items()
