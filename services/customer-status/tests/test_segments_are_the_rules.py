@@ -150,5 +150,40 @@ def tally(members: dict[str, tuple[str, str, str | None, int]]) -> dict[tuple[st
     return dict(counts)
 
 
+BOUNDARY_DAYS = [
+    # Six days in four months within the twelve as of 30 January 2027; as of the 31st one month less.
+    ["2026-01-31", "2026-02-01", "2026-02-02", "2026-03-01", "2026-03-02", "2027-01-10", "2027-01-11"],
+    # ... and one day less.
+    ["2026-01-31", "2026-02-01", "2026-03-01", "2026-04-01", "2027-01-10", "2027-01-11"],
+    # The same on 29 February: what was bought on 28 February of the year before is a year ago.
+    ["2023-02-28", "2023-03-01", "2023-03-02", "2023-04-01", "2024-01-01", "2024-01-02"],
+    ["2026-01-30"],  # a year before 30 January 2027
+    ["2026-11-01"],  # the 90th day is 30 January 2027
+    ["2026-11-01", "2026-11-02", "2026-11-03"],
+    ["2026-05-01", "2026-06-01", "2026-07-01", "2026-08-01", "2026-10-31", "2026-11-01"],
+]
+
+
+@pytest.mark.parametrize("on", ["2027-01-29", "2027-01-30", "2027-01-31", "2024-02-28", "2024-02-29"])
+async def test_the_boundary_days_are_those_of_the_rules(
+    on: str, conn: asyncpg.Connection, programme: Programme, feed: Any
+) -> None:
+    noon = "2027-02-01T00:00:00Z"
+    records = [
+        feed.purchase(f"m{number}", f"p{number}-{day}", f"{day}T12:00:00Z", 100)
+        for number, days in enumerate(BOUNDARY_DAYS)
+        for day in days
+    ]
+    await feed(*(record._replace(timestamp_us=parse_instant(noon)) for record in records))
+    day = day_of(date.fromisoformat(on))
+    found = await conn.fetch(f"{SEGMENTED} SELECT * FROM segmented", *parameters(bounds_on(programme, day)))
+    expected = {}
+    for number, texts in enumerate(BOUNDARY_DAYS):
+        days = [each for each in (day_of(date.fromisoformat(text)) for text in texts) if each <= day]
+        if days:
+            expected[f"m{number}"] = standing_on(programme.terms[0].lifecycle, days, day).status
+    assert {row["member_id"]: row["lifecycle"] for row in found} == expected
+
+
 async def test_nobody_is_in_no_segment(conn: asyncpg.Connection, programme: Programme) -> None:
     assert await count_segments(conn, programme, day_of(date(2026, 6, 1))) == list[Segment]()
