@@ -84,3 +84,12 @@ async def test_too_many_at_once(client: httpx.AsyncClient, gate: testing.Gate) -
     assert (late.status_code, late.json()["code"], late.headers["retry-after"]) == (503, "unavailable", "1")
     assert {(await answer).status_code for answer in many} == {200}
     assert (await client.get("/v1/hold")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("announced", "status"), [("9" * 5_000, 413), ("0" * 5_000, 200), ("1e9", 200), ("\u00b2", 200), ("-1", 200)]
+)
+async def test_lengths_that_are_odd(client: httpx.AsyncClient, announced: str, status: int) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", announced.encode("latin-1"))]
+    answer = await client.post("/v1/texts", content=body_of(20), headers=headers)
+    assert answer.status_code == status

@@ -3,7 +3,6 @@
 import asyncio
 from typing import Final
 
-import asyncpg
 import structlog
 
 from webapi import idempotency
@@ -26,8 +25,10 @@ async def keep_house(database: Database) -> None:
     while True:
         try:
             forgotten = await forget(database)
-        except (Problem, asyncpg.PostgresError) as error:  # the database is away or not migrated: readiness says so
-            log.debug("not purged", exception=trace(error))
+        except Problem:  # the database is away: readiness says so
+            await asyncio.sleep(RETRY_SECONDS)
+        except Exception as error:  # whatever it is, it must not end the forgetting
+            log.warning("not purged", exception=trace(error))
             await asyncio.sleep(RETRY_SECONDS)
         else:
             if forgotten:

@@ -83,7 +83,7 @@ class IssuerKeys:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 keys = read_keys(await _download(self._url))
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, Unusable) as error:
+        except Exception as error:  # whatever is wrong over there, it is no reason to fail here
             reason = f"{type(error).__name__}: {error}"
             if reason != self._told:
                 log.warning("keys of the token issuer not fetched", reason=reason, kept=len(self._keys or ()))

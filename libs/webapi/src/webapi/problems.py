@@ -137,7 +137,7 @@ class _TryLater(Problem):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return {"Retry-After": str(self.extensions["retry_after_seconds"])}
+        return {"Retry-After": str(self.extensions.get("retry_after_seconds", 1))}
 
 
 class TooManyRequests(_TryLater):
