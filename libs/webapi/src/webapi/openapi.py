@@ -52,7 +52,6 @@ HEADERS: Document = {
     },
     "Retry-After": {
         "description": "Seconds to wait before sending the same request again.",
-        "required": True,
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
     "WWW-Authenticate": {"description": "How to authenticate.", "required": True, "schema": {"type": "string"}},

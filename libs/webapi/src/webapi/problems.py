@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 MEDIA_TYPE = "application/problem+json"
 SCHEMA_NAME = "Problem"
@@ -203,6 +205,8 @@ def render(request: Request, problem: Problem) -> JSONResponse:
 def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI `responses` of a route that can fail with `problems`."""
     declared: dict[int | str, dict[str, Any]] = {}
+    if any(problem.limited for problem in problems):
+        problems += (TooManyAttempts,)
     for problem in sorted(problems, key=lambda problem: problem.status):
         declare(declared, problem, problem.status)
     return declared
@@ -244,7 +248,18 @@ async def _on_problem(request: Request, error: Exception) -> JSONResponse:
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     """What the framework itself refuses. Services raise a `Problem` of their own instead."""
     assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return render(request, MethodNotAllowed("use one of the allowed methods", allowed=_allowed(request)))
     return render(request, _of_framework(error))
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of all routes of this path; the framework knows those of the first one."""
+    methods: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        if compile_path(context.path or "")[0].match(request.url.path):
+            methods |= set(context.methods or ())
+    return sorted(methods)
 
 
 def _of_framework(error: HTTPException) -> Problem:
@@ -253,9 +268,6 @@ def _of_framework(error: HTTPException) -> Problem:
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
             return NotFound("there is no such path")
-        case HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = sorted((error.headers or {}).get("Allow", "").replace(" ", "").split(","))
-            return MethodNotAllowed("use one of the allowed methods", allowed=allowed)
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return TooLarge(error.detail)
         case HTTPStatus.BAD_REQUEST:

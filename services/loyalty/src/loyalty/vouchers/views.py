@@ -10,7 +10,15 @@ from webapi.models import Instant, Model
 from loyalty.parameters import CentsByClass, PurchaseId
 from loyalty.vouchers.domain import Voucher, VoucherState
 
-Code = Annotated[str, Field(min_length=1, max_length=64, description="As printed, hyphens and case do not matter")]
+Code = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        description="As printed, hyphens and case do not matter",
+        examples=["YTTV-CMQC-EGW9-CZX6"],
+    ),
+]
 
 
 class CodeRequest(Model):
