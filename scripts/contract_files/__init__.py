@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from contract_files import asyncapi, openapi
+from contract_files import asyncapi, client_errors, openapi
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def files() -> dict[Path, str]:
     """The text of every generated file by its path."""
-    return openapi.files() | asyncapi.files()
+    return openapi.files() | asyncapi.files() | client_errors.files()

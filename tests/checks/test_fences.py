@@ -40,6 +40,8 @@ FORBIDDEN = [
     ("eventing", "programme"),
     ("programme", "webapi"),
     ("devstack", "programme"),
+    ("kundenclub_client", "loyalty"),
+    ("kundenclub_client", "eventing"),
     ("loyalty.feature.domain", "loyalty.feature.store"),
     ("customer_status.feature.domain", "webapi"),
 ]
