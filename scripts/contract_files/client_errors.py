@@ -1,4 +1,4 @@
-"""The client's errors: one class for every problem code that the OpenAPI documents tell of."""
+"""The client's errors: one class for every problem code that the routes it calls can answer with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from contract_files.openapi import openapi_documents
 
-ROOT = Path(__file__).resolve().parents[2]
+CLIENT = Path(__file__).resolve().parents[2] / "libs/client/src/kundenclub_client"
 BASES = {401: "BadCredential", 403: "NotAllowed", 404: "Missing", 409: "Conflict", 410: "Missing", 429: "TooMany"}
 
 HEAD = '''"""Every refusal by its code. Written by `make contracts`."""
@@ -42,12 +42,18 @@ def files() -> dict[Path, str]:
     for code, status, title in problems:
         parts.append(CLASS.format(name=_name(code), base=_base(status), status=status, title=title, code=code))
     parts.append(TAIL.format(names="".join(f"        {_name(code)},\n" for code, _, _ in problems)))
-    return {ROOT / "libs/client/src/kundenclub_client/problems.py": "".join(parts)}
+    return {CLIENT / "problems.py": "".join(parts)}
 
 
 def _problems(document: Mapping[str, Any]) -> set[tuple[str, int, str]]:
     """Code, status and title of every problem; the descriptions of the answers have them."""
-    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    called = (CLIENT / "calls.py").read_text()
+    operations = [
+        operation
+        for path in document["paths"].values()
+        for operation in path.values()
+        if f'"{operation["operationId"]}"' in called
+    ]
     return {
         (code, int(status), title)
         for operation in operations

@@ -12,48 +12,6 @@ from kundenclub_client.errors import (
 )
 
 
-class AdjustmentDecided(Conflict):
-    """409: The adjustment was decided already."""
-
-    code = "adjustment_decided"
-
-
-class AdjustmentNotFound(Missing):
-    """404: Adjustment not found."""
-
-    code = "adjustment_not_found"
-
-
-class AlreadyClaimed(Conflict):
-    """409: The member has claimed this offer."""
-
-    code = "already_claimed"
-
-
-class CapacityBelowClaims(Conflict):
-    """409: More seats are claimed."""
-
-    code = "capacity_below_claims"
-
-
-class ClaimNotFound(Missing):
-    """404: Claim not found."""
-
-    code = "claim_not_found"
-
-
-class DateInTheFuture(Refused):
-    """422: The date has not begun."""
-
-    code = "date_in_the_future"
-
-
-class ExportTooLarge(Conflict):
-    """409: The export is too large for an answer."""
-
-    code = "export_too_large"
-
-
 class Forbidden(NotAllowed):
     """403: The credential does not allow this."""
 
@@ -78,12 +36,6 @@ class Internal(ServiceFailed):
     code = "internal"
 
 
-class LevelTooLow(Conflict):
-    """409: The member's level is too low."""
-
-    code = "level_too_low"
-
-
 class Malformed(Refused):
     """422: The request is malformed."""
 
@@ -100,36 +52,6 @@ class MemberNotFound(Missing):
     """404: Member not found."""
 
     code = "member_not_found"
-
-
-class NoKeyAccount(Conflict):
-    """409: Not a key account."""
-
-    code = "no_key_account"
-
-
-class NotOpenYet(Conflict):
-    """409: The offer is not open yet."""
-
-    code = "not_open_yet"
-
-
-class OfferClosed(Conflict):
-    """409: The offer is closed."""
-
-    code = "offer_closed"
-
-
-class OfferFull(Conflict):
-    """409: No seat is left."""
-
-    code = "offer_full"
-
-
-class OfferNotFound(Missing):
-    """404: Offer not found."""
-
-    code = "offer_not_found"
 
 
 class PurchaseHasVoucher(Conflict):
@@ -160,36 +82,6 @@ class RewardNotFound(Missing):
     """404: Reward not found."""
 
     code = "reward_not_found"
-
-
-class SecondPersonNeeded(NotAllowed):
-    """403: Somebody else has to decide."""
-
-    code = "second_person_needed"
-
-
-class SlotNotFound(Missing):
-    """404: Slot not found."""
-
-    code = "slot_not_found"
-
-
-class SlotOver(Conflict):
-    """409: The slot has begun."""
-
-    code = "slot_over"
-
-
-class SlotTaken(Conflict):
-    """409: The slot is taken."""
-
-    code = "slot_taken"
-
-
-class SnapshotNotFound(Missing):
-    """404: Snapshot not found."""
-
-    code = "snapshot_not_found"
 
 
 class TooLarge(Refused):
@@ -267,36 +159,18 @@ class VoucherReserved(Conflict):
 BY_CODE: dict[str, type[ServiceProblem]] = {
     each.code: each
     for each in (
-        AdjustmentDecided,
-        AdjustmentNotFound,
-        AlreadyClaimed,
-        CapacityBelowClaims,
-        ClaimNotFound,
-        DateInTheFuture,
-        ExportTooLarge,
         Forbidden,
         IdempotencyKeyReused,
         InsufficientPoints,
         Internal,
-        LevelTooLow,
         Malformed,
         MemberErased,
         MemberNotFound,
-        NoKeyAccount,
-        NotOpenYet,
-        OfferClosed,
-        OfferFull,
-        OfferNotFound,
         PurchaseHasVoucher,
         PurchaseNotFound,
         RedemptionIsFinal,
         RequestInFlight,
         RewardNotFound,
-        SecondPersonNeeded,
-        SlotNotFound,
-        SlotOver,
-        SlotTaken,
-        SnapshotNotFound,
         TooLarge,
         TooManyAttempts,
         TooManyRequests,
