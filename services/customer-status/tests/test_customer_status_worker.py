@@ -20,8 +20,7 @@ from customer_status.events import (
     CONTACTS_TOPIC,
     CUSTOMER_STATUS_TOPIC,
     LOYALTY_TOPIC,
-    MEMBERS_TOPIC,
-    PURCHASES_TOPIC,
+    READ_TOPICS,
 )
 from customer_status.worker import topics_of
 from devstack import ServiceDatabase
@@ -100,7 +99,7 @@ async def publish(kafka: KafkaConfig, records: list[Record]) -> None:
 
 async def read_to_the_end(kafka: KafkaConfig, conn: asyncpg.Connection) -> None:
     """Wait until the worker has read all there is and everything it had to say is published."""
-    ends = await read_end_offsets(kafka, [PURCHASES_TOPIC, MEMBERS_TOPIC])
+    ends = await read_end_offsets(kafka, READ_TOPICS)
 
     async def at_the_end() -> bool:
         progress = {row.partition: row.next_offset for row in await load_all(conn)}
@@ -177,7 +176,7 @@ async def test_a_worker_killed_in_mid_stream_ends_where_the_rules_say(
     )
     assert joined == 150
 
-    report = await verify(conn, programme, lambda: read_end_offsets(kafka, [PURCHASES_TOPIC, MEMBERS_TOPIC]))
+    report = await verify(conn, programme, lambda: read_end_offsets(kafka, READ_TOPICS))
     assert report.is_clean, "\n".join(report.lines())
 
 
@@ -230,7 +229,7 @@ async def more_told(conn: asyncpg.Connection, number: int | None = None) -> None
 
 
 async def test_workers_killed_again_and_again_recommend_each_contact_once(
-    kafka: KafkaConfig, start_worker: Start, conn: asyncpg.Connection, feed: Any
+    kafka: KafkaConfig, start_worker: Start, conn: asyncpg.Connection, feed: Any, programme: Programme
 ) -> None:
     prefix = f"c{os.urandom(4).hex()}"
     members = [f"{prefix}-{number:02}" for number in range(40)]
@@ -264,3 +263,5 @@ async def test_workers_killed_again_and_again_recommend_each_contact_once(
     numbers = {contact["contact_no"]: (contact["member_id"], contact["kind"]) for contact in contacts}
     kinds = ("welcome", "promotion", "voucher_expiring", "points_expiring")
     assert sorted(numbers.values()) == sorted((member_id, kind) for member_id in members for kind in kinds)
+    report = await verify(conn, programme, lambda: read_end_offsets(kafka, READ_TOPICS))
+    assert report.is_clean, "\n".join(report.lines())

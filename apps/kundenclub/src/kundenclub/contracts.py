@@ -11,6 +11,7 @@ from kundenclub.errors import Explained
 PURCHASES = "kundenclub.purchases"
 MEMBERS = "kundenclub.members"
 CUSTOMER_STATUS = "kundenclub.customer-status"
+LOYALTY = "kundenclub.loyalty"
 
 
 class ContractsMissing(Explained):

@@ -15,7 +15,7 @@ from eventing.report import Report
 from programme.terms import Programme
 
 from kundenclub.caught_up import Ends, StillBehind, events_behind, read_purchase_ends, wait_until_caught_up
-from kundenclub.contracts import CUSTOMER_STATUS, MEMBERS, PURCHASES
+from kundenclub.contracts import CUSTOMER_STATUS, LOYALTY, MEMBERS, PURCHASES
 from kundenclub.databases import Databases, open_databases
 from kundenclub.settings import DatabaseSettings
 
@@ -69,7 +69,7 @@ async def verify(databases: Databases, kafka: KafkaConfig, programme: Programme,
             databases.loyalty, programme, lambda: read_end_offsets(kafka, [PURCHASES, CUSTOMER_STATUS])
         ),
         await customer_status.audit.verify.verify(
-            databases.customer_status, programme, lambda: read_end_offsets(kafka, [PURCHASES, MEMBERS])
+            databases.customer_status, programme, lambda: read_end_offsets(kafka, [PURCHASES, MEMBERS, LOYALTY])
         ),
         await compare(databases, kafka, programme, wait_s),
     ]

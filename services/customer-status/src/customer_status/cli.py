@@ -98,14 +98,14 @@ def verify_database() -> None:
     from eventing.log_ends import read_end_offsets
 
     from customer_status.audit.verify import verify
-    from customer_status.events import MEMBERS_TOPIC, PURCHASES_TOPIC
+    from customer_status.events import READ_TOPICS
 
     programme, kafka = _programme(), _kafka()
 
     async def report() -> bool:
         async with opened(_open_database) as conn:
             await terms.check(conn, programme)
-            found = await verify(conn, programme, lambda: read_end_offsets(kafka, [PURCHASES_TOPIC, MEMBERS_TOPIC]))
+            found = await verify(conn, programme, lambda: read_end_offsets(kafka, READ_TOPICS))
         for line in found.lines():
             typer.echo(line)
         return found.is_clean

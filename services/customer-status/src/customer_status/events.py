@@ -18,6 +18,7 @@ MEMBERS_TOPIC = "kundenclub.members"
 CUSTOMER_STATUS_TOPIC = "kundenclub.customer-status"
 CONTACTS_TOPIC = "kundenclub.contacts"
 LOYALTY_TOPIC = "kundenclub.loyalty"
+READ_TOPICS = (PURCHASES_TOPIC, MEMBERS_TOPIC, LOYALTY_TOPIC)
 CONTACT_RECOMMENDED = "kundenclub.contact.recommended.v1"
 MEMBER_JOINED = "kundenclub.member.joined.v1"
 MEMBER_ERASED = "kundenclub.member.erased.v1"
