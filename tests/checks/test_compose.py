@@ -27,7 +27,7 @@ PROBE_PORTS = {
     "customer-status-api": CustomerStatusApi.model_fields["http_port"].default,
     "customer-status-worker": CustomerStatusWorker.model_fields["worker_metrics_port"].default,
 }
-SECRET_NAME = re.compile(r"PASSWORD|_KEYS?$|_URL$")
+SECRET_NAME = re.compile(r"PASSWORD|_KEYS?$|DATABASE_URL$")
 REQUIRED = re.compile(r"\$\{(\w+):\?set (\w+) in \.env, see \.env\.example\}")
 
 Compose = dict[str, Any]
@@ -181,7 +181,10 @@ def example_variables() -> list[str]:
 
 
 def test_the_example_of_env_names_every_variable_and_no_other() -> None:
-    assert set(example_variables()) == {name for name, _ in REQUIRED.findall((ROOT / "docker-compose.yml").read_text())}
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert set(example_variables()) == {name for name, _ in REQUIRED.findall(text)}
+    optional = re.findall(r"^# (\w+)=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert set(optional) == set(re.findall(r"\$\{(\w+):-\}", text)) != set()
 
 
 @pytest.mark.parametrize("service", OWN)
