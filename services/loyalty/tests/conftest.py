@@ -160,7 +160,7 @@ class Till:
 
     async def voucher(self, member_id: str, key: str = "order-1") -> tuple[str, str]:
         """The code and the id of a new voucher."""
-        issued = (await self.spend(member_id, key)).json()
+        issued = (await self.spend(member_id, f"{member_id}-{key}")).json()
         return issued["code"], issued["voucher_id"]
 
     async def ask(

@@ -14,6 +14,7 @@ from programme.terms import Programme
 
 from loyalty.audit.sample import check_some
 from loyalty.events import LOYALTY_TOPIC, MEMBERS_TOPIC
+from loyalty.notices.job import NoticeJob
 from loyalty.points.expiry_job import ExpiryJob
 from loyalty.settings import WorkerSettings
 from loyalty.subscriptions import CUSTOMER_STATUS, PURCHASES, subscriptions
@@ -50,8 +51,8 @@ def run(settings: WorkerSettings, kafka: KafkaConfig, contracts: Path, programme
 
 
 def _parts(settings: WorkerSettings, programme: Programme) -> list[Part]:
-    """What runs beside the events: posting what expires, and verifying samples."""
-    parts: list[Part] = [ExpiryJob(settings.database_url).run]
+    """What runs beside the events: posting what expires, telling what ends, and verifying samples."""
+    parts: list[Part] = [ExpiryJob(settings.database_url).run, NoticeJob(settings.database_url, programme).run]
     if settings.worker_verify_every_s:
         sample = partial(check_some, programme=programme)
         parts.append(Sampler(SERVICE, settings.database_url, sample, settings.worker_verify_every_s).run)

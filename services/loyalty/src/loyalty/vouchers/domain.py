@@ -18,7 +18,7 @@ from loyalty.vouchers.uses import Naming, Reservation, Tally, Undone, Use, all_e
 VoucherState = Literal["open", "reserved", "redeemed", "cancelled", "expired"]
 
 MINUTE_US = 60_000_000
-_DAY_US = 24 * 60 * MINUTE_US
+DAY_US = 24 * 60 * MINUTE_US
 
 
 @dataclass(slots=True)
@@ -143,6 +143,20 @@ class Voucher:
         """Whether it is used or cancelled, so that nothing is to be told of its end."""
         return bool(self._tallied().count) or self.cancelled_us is not None
 
+    def tell_end(self, programme: Programme, at_us: int) -> tuple[Literal["expiring", "expired"] | None, int]:
+        """What is to be told of its end at an instant, and that end; remembers that it was, and when to look again."""
+        until_us = self.usable_until_us(programme)
+        ending: Literal["expiring", "expired"] | None = None
+        if not self.has_ended():
+            if at_us >= until_us:
+                ending = "expired" if self.expired_told_us != until_us else None
+                self.expired_told_us = until_us
+            elif at_us >= until_us - programme.at(at_us).expiring_soon_days * DAY_US:
+                ending = "expiring" if self.expiring_told_us != until_us else None
+                self.expiring_told_us = until_us
+        self.notice_due_us, self.changed = self.next_notice_us(programme, at_us), True
+        return ending, until_us
+
     def next_notice_us(self, programme: Programme, at_us: int) -> int | None:
         """When the job has to tell of its end next, as of an instant: some days before it, at it, and once each."""
         if self.has_ended():
@@ -152,7 +166,7 @@ class Voucher:
             return None
         if self.expiring_told_us == until_us:
             return until_us
-        return until_us - programme.at(at_us).expiring_soon_days * _DAY_US
+        return until_us - programme.at(at_us).expiring_soon_days * DAY_US
 
     def as_of(self, at_us: int | None, known_us: int | None) -> "Voucher | None":
         """What was there of it at `at_us`, by what was known at `known_us`; None before it was issued."""
