@@ -1,23 +1,20 @@
 """The real store against a model of a page: any interleaving of events, spending and time gives what the rules say.
 
-The model keeps nothing but what happened, and computes every number anew from the formulas of docs/rules.md; it shares
-calendar and terms with the service, and no other code. KUNDENCLUB_EXAMPLES runs more histories than `make test` does.
+The model is support/club_model.py. KUNDENCLUB_EXAMPLES runs more histories than `make test` does.
 """
 
 import asyncio
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
-from hashlib import sha256
 from typing import Any, ClassVar, NamedTuple
 
 import asyncpg
 import msgspec
 import pytest
+from club_model import BASIS, END, OPEN, PURCHASE_IDS, Bought, GaveBack, Model, ModelVoucher
 from devstack import ServiceDatabase
 from eventing.batches import Batch, Poster, judge
 from eventing.database import Session
@@ -36,171 +33,28 @@ from hypothesis.stateful import (
 )
 from loyalty.audit.state import states
 from loyalty.audit.verify import verify
-from loyalty.errors import (
-    InsufficientPoints,
-    PurchaseHasVoucher,
-    VoucherAlreadyRedeemed,
-    VoucherCancelled,
-    VoucherExpired,
-)
+from loyalty.errors import InsufficientPoints, RedemptionIsFinal, VoucherAlreadyRedeemed
 from loyalty.points.account import Account
 from loyalty.points.expiry_job import post_due_expiry
 from loyalty.points.store import find_account
+from loyalty.rewards.service import spend
 from loyalty.subscriptions import CUSTOMER_STATUS, PURCHASES, subscriptions
 from loyalty.vouchers.codes import parse_keys
 from loyalty.vouchers.service import Vouchers
-from programme.calendar import boundary_us, civil_day, civil_year, midnight_us
+from programme.calendar import boundary_us
 from programme.facts import PURCHASE_COMPLETED, PURCHASE_RETURNED
 from programme.instants import format_instant, parse_instant
-from programme.terms import Programme
+from programme.terms import Programme, Reward
 from programme.timeline import CUSTOMER_STATUS_CHANGED
-from webapi.problems import Problem
 
 EXAMPLES = int(os.environ.get("KUNDENCLUB_EXAMPLES", "25"))
 STEPS = 25
-OPEN = math.inf
-HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
+MINUTE_US, HOUR_US, DAY_US = 60_000_000, 3_600_000_000, 86_400_000_000
+ASKED = ("spend", "order", "reserve", "reserve", "release", "redeem", "redeem", "undo", "undo", "cancel")
 
 MEMBERS = ("M1", "M2")
-PURCHASE_IDS = tuple(f"p{n}" for n in range(9))
 RETURN_IDS = tuple(f"r{n}" for n in range(20))
 BASKET = {"goods": 2000}
-
-END = boundary_us(2100)
-"""Later than everything: all that happened counts, and all that ended has."""
-Step = tuple[int, str]
-BASIS: list[Step] = [(0, "basis")]
-
-
-class Bought(NamedTuple):
-    us: int
-    cents: dict[str, int]
-    vouchers: frozenset[str]
-
-
-class GaveBack(NamedTuple):
-    us: int
-    purchase_id: str
-    cents: dict[str, int]
-    complete: bool
-
-
-@dataclass
-class ModelVoucher:
-    """What the API did with a voucher; what events did is in the purchases that name it."""
-
-    owner: str
-    points: int
-    issued_us: int
-    redeemed: dict[str, int] = field(default_factory=dict)
-    cancelled_us: float = OPEN
-
-
-@dataclass
-class Model:
-    """All that happened, and the formulas of the rules over it; `t` is the instant up to which events count."""
-
-    programme: Programme
-    purchases: dict[tuple[str, str], Bought] = field(default_factory=dict)
-    returns: dict[tuple[str, str], GaveBack] = field(default_factory=dict)
-    timelines: dict[str, tuple[tuple[int, int], list[Step]]] = field(default_factory=dict)
-    vouchers: dict[str, ModelVoucher] = field(default_factory=dict)
-    conflicts: int = 0
-
-    def hear(self, known: dict[tuple[str, str], Any], key: tuple[str, str], fact: Bought | GaveBack) -> None:
-        """Rules 3.7."""
-        self.conflicts += known.setdefault(key, fact) != fact
-
-    def eligible(self, cents: dict[str, int], us: int) -> int:
-        """Rules 3.1."""
-        return max(0, sum(cents[name] for name in cents if name in self.programme.at(us).earning_classes))
-
-    def remaining(self, member: str, purchase_id: str, t: int) -> int:
-        """Rules 3.3."""
-        bought = self.purchases[member, purchase_id]
-        backs = [r for (m, _), r in self.returns.items() if (m, r.purchase_id) == (member, purchase_id) and r.us <= t]
-        if any(back.complete for back in backs):
-            return 0
-        left = self.eligible(bought.cents, bought.us) - sum(self.eligible(back.cents, bought.us) for back in backs)
-        return max(0, left)
-
-    def percent(self, member: str, us: int) -> int:
-        """Rules 3.6: the last step whose `after` is strictly earlier."""
-        _, steps = self.timelines.get(member, ((0, 0), BASIS))
-        level = [name for after, name in steps if after < us][-1]
-        return self.programme.at(us).bonus_percent[level]
-
-    def rows(self, member: str, t: int) -> list[tuple[str, int, int, int]]:
-        """Of each purchase known: id, remaining cents, percent, civil year."""
-        return [
-            (number, self.remaining(member, number, t), self.percent(member, bought.us), civil_year(bought.us))
-            for (m, number), bought in sorted(self.purchases.items())
-            if m == member and bought.us <= t
-        ]
-
-    def uses(self, voucher_id: str, t: int) -> dict[str, tuple[int, float]]:
-        """Rules 3.10: since when and until when each purchase uses the voucher."""
-        voucher, found = self.vouchers[voucher_id], {}
-        for number in PURCHASE_IDS:
-            named = {m: b for (m, n), b in self.purchases.items() if n == number and voucher_id in b.vouchers}
-            naming = {m: b.us for m, b in named.items() if b.us <= t}
-            if naming:
-                found[number] = (min(naming.values()), max(self.ended(m, number, t) for m in naming))
-            elif voucher.redeemed.get(number, OPEN) <= t:
-                found[number] = (voucher.redeemed[number], OPEN)
-        return found
-
-    def ended(self, member: str, purchase_id: str, t: int) -> float:
-        """From when on a purchase is completely returned."""
-        backs = [r for (m, _), r in self.returns.items() if (m, r.purchase_id) == (member, purchase_id)]
-        first = min((back.us for back in backs if back.complete and back.us <= t), default=OPEN)
-        return max(first, self.purchases[member, purchase_id].us)
-
-    def cost(self, voucher_id: str, at: int, t: int) -> int:
-        """What a voucher costs its owner, a step function of `at`, by what happened up to `t`."""
-        voucher = self.vouchers[voucher_id]
-        if voucher.issued_us > t:
-            return 0
-        uses = sum(since <= at < until for since, until in self.uses(voucher_id, t).values())
-        is_cancelled = voucher.cancelled_us <= min(at, t) and not uses
-        return voucher.points * ((voucher.issued_us <= at) + max(uses, 1) - 1 - is_cancelled)
-
-    def state(self, member: str, t: int, now_us: int) -> dict[str, Any]:
-        """Rules 3.2, 3.8 and 3.9, as `loyalty state` prints them."""
-        rows = self.rows(member, t)
-        points = [(left * (100 + percent) // 10_000, left // 100, year) for _, left, percent, year in rows]
-        own = [voucher_id for voucher_id, voucher in self.vouchers.items() if voucher.owner == member]
-        expired = 0
-        for boundary in range(2000, civil_year(now_us) + 1):
-            expiring = sum(total for total, _, year in points if year + 4 <= boundary)
-            debited = sum(self.cost(voucher_id, boundary_us(boundary) - 1, t) for voucher_id in own)
-            expired = max(expired, expiring - debited)
-        earned, spent = sum(total for total, _, _ in points), sum(self.cost(one, END, t) for one in own)
-        text = "".join(f"{number} {left} {percent}\n" for number, left, percent, _ in rows)
-        return {
-            "member_id": member,
-            "balance": earned - spent - expired,
-            "earned": earned,
-            "bonus": sum(total - base for total, base, _ in points),
-            "spent": spent,
-            "expired": expired,
-            "adjusted": 0,
-            "purchases": len(rows),
-            "digest": sha256(text.encode()).hexdigest(),
-        }
-
-    def refusal(self, voucher_id: str, purchase_id: str, now_us: int) -> type[Problem] | None:
-        """Why the API refuses to redeem a voucher for a purchase that has not used it yet."""
-        voucher, uses = self.vouchers[voucher_id], self.uses(voucher_id, END)
-        if any(until == OPEN for _, until in uses.values()):
-            return VoucherAlreadyRedeemed
-        if voucher.cancelled_us < OPEN:
-            return VoucherCancelled
-        ends = [midnight_us(civil_day(int(until)) + 31) for _, until in uses.values()]
-        if now_us >= max([boundary_us(civil_year(voucher.issued_us) + 4), *ends]):
-            return VoucherExpired
-        taken = any(purchase_id in other.redeemed for other in self.vouchers.values())
-        return PurchaseHasVoucher if taken else None
 
 
 class Stage:
@@ -338,15 +192,25 @@ class Club(RuleBasedStateMachine):
         data = {"member_id": member, "generation": version[0], "events": version[1], "timeline": told}
         self.stage.post(CUSTOMER_STATUS, [(CUSTOMER_STATUS_CHANGED, data)], self.now_us)
 
-    @rule(kind=st.sampled_from([0, 0, 1, 1, 2]), member=members, which=st.integers(0, 2), number=numbers)
-    def ask(self, kind: int, member: str, which: int, number: str) -> None:
-        """A request over HTTP: spend, redeem or cancel."""
-        if kind == 0:
-            self.spend(member)
-        elif kind == 1:
-            self.redeem(*self.codes[which % len(self.codes)], number)
-        else:
-            self.cancel(self.codes[which % len(self.codes)][1])
+    @rule(kind=st.sampled_from(ASKED), member=members, which=st.integers(0, 2), number=numbers)
+    def ask(self, kind: str, member: str, which: int, number: str) -> None:
+        """A request over HTTP."""
+        code, voucher_id = self.codes[which % len(self.codes)]
+        match kind:
+            case "spend":
+                self.spend(member)
+            case "order":
+                self.order(member)
+            case "reserve":
+                self.reserve(code, voucher_id, number)
+            case "release":
+                self.release(code, voucher_id, number)
+            case "redeem":
+                self.redeem(code, voucher_id, number)
+            case "undo":
+                self.undo(code, voucher_id, number)
+            case "cancel":
+                self.cancel(voucher_id)
 
     def spend(self, member: str) -> None:
         balance = self.model.state(member, END, self.now_us)["balance"]
@@ -362,6 +226,45 @@ class Club(RuleBasedStateMachine):
             self.codes.append((issued.code, issued.voucher.voucher_id))
             self.model.vouchers[issued.voucher.voucher_id] = ModelVoucher(member, 500, self.now_us)
 
+    def order(self, member: str) -> None:
+        balance = self.model.state(member, END, self.now_us)["balance"]
+        stage = self.stage
+        work = partial(spend, stage.conn, stage.programme, stage.desk, member, "mug", self.now_us)
+        if balance < 300:
+            with pytest.raises(InsufficientPoints):
+                stage.call(work)
+        else:
+            assert stage.call(work).balance_points == balance - 300
+            self.model.products.append((member, 300, self.now_us))
+
+    def reserve(self, code: str, voucher_id: str, number: str) -> None:
+        work = partial(self.stage.desk.reserve, self.stage.conn, code, number, BASKET, self.now_us)
+        refusal = self.model.refusal(voucher_id, number, self.now_us)
+        if refusal is not None:
+            with pytest.raises(refusal):
+                self.stage.call(work)
+            return
+        until_us = min(self.now_us + 15 * MINUTE_US, self.model.end(voucher_id))
+        assert self.stage.call(work).reservation == (number, until_us)
+        self.model.vouchers[voucher_id].held = (number, until_us)
+
+    def release(self, code: str, voucher_id: str, number: str) -> None:
+        self.stage.call(partial(self.stage.desk.release, self.stage.conn, code, number, self.now_us))
+        voucher = self.model.vouchers[voucher_id]
+        if voucher.held[0] == number:
+            voucher.held = ("", 0)
+
+    def undo(self, code: str, voucher_id: str, number: str) -> None:
+        work = partial(self.stage.desk.undo, self.stage.conn, code, number, self.now_us)
+        if self.model.is_named(voucher_id, number):
+            with pytest.raises(RedemptionIsFinal):
+                self.stage.call(work)
+            return
+        self.stage.call(work)
+        voucher = self.model.vouchers[voucher_id]
+        if number in voucher.redeemed:
+            voucher.undone.append((number, voucher.redeemed.pop(number), self.now_us))
+
     def redeem(self, code: str, voucher_id: str, number: str) -> None:
         work = partial(self.stage.desk.redeem, self.stage.conn, code, number, BASKET, self.now_us)
         is_known = number in self.model.uses(voucher_id, END)
@@ -372,7 +275,8 @@ class Club(RuleBasedStateMachine):
             return
         self.stage.call(work)
         if not is_known:
-            self.model.vouchers[voucher_id].redeemed[number] = self.now_us
+            voucher = self.model.vouchers[voucher_id]
+            voucher.redeemed[number], voucher.held = self.now_us, ("", 0)
 
     def cancel(self, voucher_id: str) -> None:
         voucher = self.model.vouchers[voucher_id]
@@ -382,9 +286,10 @@ class Club(RuleBasedStateMachine):
                 self.stage.call(work)
             return
         self.stage.call(work)
-        voucher.cancelled_us = min(voucher.cancelled_us, self.now_us)
+        if voucher.cancelled_us == OPEN:
+            voucher.cancelled_us, voucher.held = self.now_us, ("", 0)
 
-    @rule(to=st.sampled_from([HOUR_US, 40 * DAY_US, 370 * DAY_US, 1500 * DAY_US]), job=st.booleans())
+    @rule(to=st.sampled_from([10 * MINUTE_US, HOUR_US, 40 * DAY_US, 370 * DAY_US, 1500 * DAY_US]), job=st.booleans())
     def time_passes(self, to: int, job: bool) -> None:
         """Over year boundaries; the expiry job runs, and then nothing is left to post, or it is late."""
         self.now_us = min(self.now_us + to, boundary_us(2036))
@@ -472,14 +377,16 @@ EARNS = ("purchase", "return", "level")
 @pytest.fixture
 def stage(database: ServiceDatabase, programme: Programme) -> Iterator[Stage]:
     """A stage whose programme changes its numbers once."""
+    mug = Reward(points=300, kind="product", name="Mug", sku="770021")
+    first = msgspec.structs.replace(programme.terms[0], rewards={**programme.terms[0].rewards, "mug": mug})
     second = msgspec.structs.replace(
-        programme.terms[0],
+        first,
         valid_from=date(2025, 1, 1),
         earning_classes=frozenset({"goods", "book"}),
         other_classes=frozenset({"food", "deposit"}),
         bonus_percent={"basis": 0, "silver": 15, "gold": 33},
     )
-    Club.stage = Stage(database, Programme((programme.terms[0], second)))
+    Club.stage = Stage(database, Programme((first, second)))
     yield Club.stage
     Club.stage.close()
 

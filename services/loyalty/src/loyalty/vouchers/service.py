@@ -96,6 +96,9 @@ class Vouchers(Checkout):
             raise VoucherAlreadyRedeemed("A purchase has used it.", redeemed_at=format_instant(uses[0].since_us))
         charged = voucher.charges_by_year()
         voucher.cancelled_us, voucher.changed = now_us, True
+        if voucher.reservation is not None:
+            await store.delete_reservation(conn, voucher.voucher_no)
+            voucher.reservation = None
         account.post_expiry(now_us)
         settle(voucher, account, charged, None)
         await store.write_vouchers(conn, [voucher])
