@@ -228,6 +228,7 @@ async def test_of_two_processes_one_wins_and_a_killed_ones_clients_ask_the_other
     won = Counter(code for (code, _), answer in zip(tills, answers, strict=True) if answer.status_code == 200)
     assert won == dict.fromkeys(codes, 1)
     assert await conn.fetchval("SELECT count(*) FROM voucher_redemption") == 21
+    await conn.execute("DELETE FROM outbox")  # there is no relay here, and what it leaves behind for long is a fault
     report = await verify(conn, programme)
     assert report.is_clean, "\n".join(report.lines())
 
