@@ -26,7 +26,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     key = (case.headers or {}).get("Idempotency-Key")
     if isinstance(key, str) and IDEMPOTENCY_KEY.fullmatch(key):
         case.headers["Idempotency-Key"] = f"{key}-{number}"
-    if number % 2 or not _is_positive(case):
+    if number % 2 or not _is_positive(case) or case.method == "DELETE":  # erased, they would be of no further use
         return
     for place in (case.path_parameters, case.body):
         for name, values in KNOWN.items():

@@ -24,7 +24,6 @@ from loyalty.scopes import SCOPES as LOYALTY_SCOPES
 ROOT = Path(__file__).parents[1]
 SECONDS = int(os.environ.get("KUNDENCLUB_FUZZ_SECONDS", "30"))
 SCOPES = {"loyalty": LOYALTY_SCOPES, "customer-status": CUSTOMER_STATUS_SCOPES}
-MEMBERS = ["fuzz-1", "fuzz-2", "fuzz-3"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -60,8 +59,9 @@ def key_of(system: Any, service: str) -> str:
     return key
 
 
-async def things_there_are(system: Any, api_key: str) -> dict[str, list[str]]:
-    """Members with points, purchases and vouchers."""
+async def things_there_are(system: Any, api_key: str, prefix: str) -> dict[str, list[str]]:
+    """Members with points, purchases and vouchers; the ids of the members begin with `prefix`."""
+    members = [f"{prefix}-{number}" for number in range(3)]
     purchases = [
         {
             "type": "kundenclub.purchase.completed.v1",
@@ -73,18 +73,18 @@ async def things_there_are(system: Any, api_key: str) -> dict[str, list[str]]:
                 "lines": [{"product_class": "goods", "amount_cents": 5_000_000}],
             },
         }
-        for member_id in MEMBERS
+        for member_id in members
     ]
     await asyncio.to_thread(system.publish, purchases)
     await asyncio.to_thread(system.settle)
     vouchers = []
     async with httpx.AsyncClient(base_url=system.environment["LOYALTY_URL"], headers={"X-API-Key": api_key}) as shop:
-        for member_id in MEMBERS * 3:
+        for member_id in members * 3:
             path, key = f"/v1/members/{member_id}/rewards", {"Idempotency-Key": str(uuid.uuid4())}
             vouchers.append((await shop.post(path, json={"reward": "voucher-5"}, headers=key)).json())
     return {
-        "member_id": MEMBERS,
-        "purchase_id": [f"{member_id}-p" for member_id in MEMBERS],
+        "member_id": members,
+        "purchase_id": [f"{member_id}-p" for member_id in members],
         "code": [each["code"] for each in vouchers],
         "voucher_id": [each["voucher_id"] for each in vouchers],
     }
@@ -95,6 +95,6 @@ async def test_every_answer_is_documented(system: Any, service: str) -> None:
     seed = int(os.environ.get("KUNDENCLUB_FUZZ_SEED", random.randrange(2**31)))
     print(f"seed {seed}")
     url = system.environment[f"{service.upper().replace('-', '_')}_URL"]
-    known = await things_there_are(system, key_of(system, "loyalty"))
+    known = await things_there_are(system, key_of(system, "loyalty"), f"fuzz-{service}")
     await asyncio.to_thread(fuzz, service, url, key_of(system, service), known, seed)
     await asyncio.to_thread(system.settle)  # and what was done adds up

@@ -22,6 +22,9 @@ from loyalty.points.store import Connection, find_account
 router = APIRouter(tags=["members"])
 
 
+ETAG = {"ETag": {"description": "Of this answer, for `If-None-Match`", "required": True, "schema": {"type": "string"}}}
+
+
 class Joined(Model):
     """A member of the club."""
 
@@ -51,7 +54,11 @@ async def join_club(
 @router.get(
     "/v1/members/{member_id}",
     response_model=MemberView,
-    responses={**responses(MemberNotFound), 304: {"description": "Nothing changed since this ETag"}},
+    responses={
+        **responses(MemberNotFound),
+        200: {"headers": ETAG},
+        304: {"description": "Nothing changed since this ETag", "headers": ETAG},
+    },
 )
 async def read_member(
     member_id: MemberId,
