@@ -130,6 +130,7 @@ async def test_nobody_is_told_anything_without_consent_and_later_consent_is_soon
     assert await club.look() == []
     await club.consent("M1", granted=False)
     assert await club.look() == []
+    club.now = "2026-03-10T10:00:06Z"
     await club.consent("M1", at="2026-03-10T10:00:04Z")
     assert await club.look() == [], "the refusal is the later decision, whatever was recorded last"
     await club.consent("M1", "sms")
@@ -139,7 +140,8 @@ async def test_nobody_is_told_anything_without_consent_and_later_consent_is_soon
 async def test_of_two_decisions_at_one_instant_the_refusal_counts(club: Club, feed: Any) -> None:
     await feed.bought("M1", "p1", WON, 100)
     await club.consent("M1", granted=False)
-    [consent] = await club.consent("M1", granted=True)
+    club.now = "2026-03-10T10:00:06Z"
+    [consent] = await club.consent("M1", granted=True, at=SOON)
     assert consent == {"channel": "email", "granted": False, "source": "webshop", "decided_at": SOON}
     assert (await club("GET", "/members/M1/consent")).json() == {"member_id": "M1", "consents": [consent]}
 
