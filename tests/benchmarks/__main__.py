@@ -40,6 +40,7 @@ class Options:
     pgbench_seconds: int
     latency_seconds: float
     latency_rate: int
+    posting_rate: int
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -68,6 +69,7 @@ def parse(arguments: Sequence[str]) -> Options:
         pgbench_seconds=1 if quick else 5,
         latency_seconds=1.0 if quick else 15.0,
         latency_rate=200 if quick else 2_000,
+        posting_rate=500 if quick else 5_000,
     )
 
 
@@ -96,7 +98,11 @@ async def bench(options: Options) -> Document:
         command=_command(options),
         facts=facts,
         workload=f"{each}, {options.members:,} members, 20 % with a timeline, 1 % repeats, 3 % returns",
-        labels={"rows": f"{rows:,}" if rows else "20 million", "rate": f"{options.latency_rate:,}"},
+        labels={
+            "rows": f"{rows:,}" if rows else "20 million",
+            "rate": f"{options.latency_rate:,}",
+            "posting": f"{options.posting_rate:,}",
+        },
         samples=rounds.samples,
         hot_path=hot_path,
         failed=rounds.failed,
@@ -120,6 +126,7 @@ def _plan(options: Options) -> Plan:
         pgbench_seconds=options.pgbench_seconds,
         latency_seconds=options.latency_seconds,
         latency_rate=options.latency_rate,
+        posting_rate=options.posting_rate,
     )
 
 

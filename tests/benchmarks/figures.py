@@ -76,9 +76,11 @@ class Figure:
 
     name: str
     measured: Mapping[str, str]
-    """The names of its samples and their text in the document; `{rows}` and `{rate}` may stand in it."""
+    """The names of its samples and their text in the document; `{rows}`, `{rate}` and `{posting}` may stand in it."""
     measure: "Callable[[Servers, Plan], Awaitable[Mapping[str, float]]]"
     targets: Sequence[Target] = ()
+    adds_purchases: bool = False
+    """To the log, which others read from its beginning: it is measured last."""
 
 
 TARGETS = (

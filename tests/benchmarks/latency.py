@@ -66,7 +66,7 @@ async def latencies(servers: Servers, *, members: int, rate: int, seconds: float
         ) as http,
     ):
         events = Events(members)
-        loading = asyncio.create_task(_load(load, events, rate, WARM_UP_S + seconds))
+        loading = asyncio.create_task(publish_at_rate(load, events, rate, WARM_UP_S + seconds))
         try:
             found = await _samples(sampled, http, events, seconds)
             published = await loading
@@ -90,7 +90,7 @@ class Events:
         return purchase(f"{self._prefix}{self._count:08}", member, datetime.now(UTC), (1_000, 25, 500))
 
 
-async def _load(producer: AIOKafkaProducer, events: Events, rate: int, seconds: float) -> float:
+async def publish_at_rate(producer: AIOKafkaProducer, events: Events, rate: int, seconds: float) -> float:
     """Publish all that is due, again and again; returns the events a second."""
     began, published = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - began) < seconds:

@@ -39,6 +39,13 @@ def loyalty_api(environment: Mapping[str, str]) -> Program:
     return Program([script_path("loyalty"), "api"], {}, f"{environment['LOYALTY_URL']}/readyz")
 
 
+def unlimited_api(service: str, environment: Mapping[str, str]) -> Program:
+    """The HTTP process of `service`, with the limit of each client's requests a second switched off."""
+    prefix = service.replace("-", "_").upper()
+    ready_url = f"{environment[f'{prefix}_URL']}/readyz"
+    return Program([script_path(service), "api"], {f"{prefix}_RATE_LIMIT_PER_SECOND": "0"}, ready_url)
+
+
 @asynccontextmanager
 async def running(programs: Sequence[Program], environment: Mapping[str, str]) -> AsyncIterator[list[psutil.Process]]:
     """All of them, from when each is ready until the block ends. Raises ProcessFailed."""
@@ -52,6 +59,21 @@ async def running(programs: Sequence[Program], environment: Mapping[str, str]) -
         yield [psutil.Process(process.pid) for process in started]
     finally:
         await asyncio.gather(*map(_stop, started))
+
+
+@asynccontextmanager
+async def beside(command: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[None]:
+    """A program that tells nobody when it is ready, such as one that makes load, until the block ends.
+
+    Raises ProcessFailed if it ended before.
+    """
+    process = await _start(command, environment)
+    try:
+        yield
+        if process.returncode is not None:
+            raise ProcessFailed(f"`{' '.join(command)}` ended with {process.returncode}")
+    finally:
+        await _stop(process)
 
 
 async def run_command(environment: Mapping[str, str], script: str, *arguments: str) -> None:

@@ -20,7 +20,7 @@ METHOD = """\
   databases and benchmark sharing the cores. Absolute figures move from run to run; ratios within a run count.
 - A round measures everything once, one after the other; figures are medians over the rounds, in brackets the range.
   Ratios are taken within each round. What customer-status takes part in has rounds of its own after these, as it adds
-  timelines to the log, and (g) comes last, as it adds purchases: their ratios are to (a) of the same number.
+  timelines to the log, and (g) and (j) come last, as they add purchases: their ratios are to (a) of the same number.
 - Before each run the database is put back to one state: an account and a purchase for every member, a timeline for
   every fifth, left by the real workers. Then CHECKPOINT.
 - The topic is loaded beforehand. Workers start, join and fetch while the benchmark holds the locks of the progress
@@ -29,6 +29,10 @@ METHOD = """\
   from Python values as asyncpg encodes them. The bounds are judged on both. (d) is one statement an event that
   decides nothing. (g) runs from the broker's stamp to the answer that shows the balance, asked for every 3 ms, through
   one worker and one HTTP process. (h) is the time of the command.
+- (j) and (k) ask one HTTP process over kept connections, warmed up, its limit of 500 requests a second for a client
+  switched off. In (j) everybody has points enough, members come at random, each again only when all had a turn, and
+  pgbench decides by the balance alone; its rows beside the voucher are as long as the service's. Latencies of (j) run
+  from instants fixed beforehand to the answer, with one worker. (k) is on generated members with ten purchases each.
 - WAL is the difference of pg_current_wal_lsn, full page images after the checkpoint included. Memory is PSS, the most
   that was seen.
 """

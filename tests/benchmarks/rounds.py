@@ -30,6 +30,7 @@ class Plan:
     pgbench_seconds: int
     latency_seconds: float
     latency_rate: int
+    posting_rate: int
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Rounds:
 
     async def run(self) -> None:
         """All rounds: first those in which loyalty works alone, then those with customer-status, because it adds
-        timelines to the log; the latencies last, because they add purchases.
+        timelines to the log; last what adds purchases, the latencies among it.
         """
         for number in range(self.plan.repetitions):
             self.say(f"round {number + 1} of {self.plan.repetitions}")
@@ -54,13 +55,14 @@ class Rounds:
                 await self._measure("a", self._posting, always=True)
             await self._measure("d", self._single)
             await self._measure("e", self._grown)
-            for figure in self.further:
-                await self._measure(figure.name, partial(self._further, figure))
+            await self._measure_further(adding_purchases=False)
         for number in range(self.plan.repetitions):
             self.say(f"round {number + 1} of {self.plan.repetitions} with customer-status")
             await self._measure("both", self._both)
             await self._measure("b", self._levels)
         await self._measure("g", self._latencies)
+        for _ in range(self.plan.repetitions):
+            await self._measure_further(adding_purchases=True)
 
     async def _measure(self, name: str, work: Callable[[], Awaitable[None]], *, always: bool = False) -> None:
         """If it is wanted. What goes wrong is remembered, and the others go on."""
@@ -106,6 +108,11 @@ class Rounds:
     async def _grown(self) -> None:
         await self.servers.reset("loyalty", GROWN)
         self._keep("e", (await self._loyalty(2)).rate)
+
+    async def _measure_further(self, *, adding_purchases: bool) -> None:
+        for figure in self.further:
+            if figure.adds_purchases is adding_purchases:
+                await self._measure(figure.name, partial(self._further, figure))
 
     async def _further(self, figure: Figure) -> None:
         for name, value in (await figure.measure(self.servers, self.plan)).items():

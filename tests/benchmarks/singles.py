@@ -4,17 +4,9 @@ One statement does what the worker does for a purchase: lock and change the acco
 outbox row. It decides nothing, knows no returns and fences no progress, so it has less to do than the worker.
 """
 
-import asyncio
-import os
-import re
-from urllib.parse import unquote, urlsplit
-
-from devstack.databases import program
-from kundenclub.processes import ProcessFailed
-
+from tests.benchmarks.pgbench import run_pgbench
 from tests.benchmarks.servers import Servers
 
-CLIENTS = 16
 OUTBOX_BYTES = 400
 """A message with its headers, as long as the worker's for one purchase."""
 SCRIPT = f"""\
@@ -39,24 +31,8 @@ entry AS (
 INSERT INTO outbox (messages, message_count)
 SELECT convert_to(repeat('x', {OUTBOX_BYTES}), 'UTF8'), 1 FROM changed;
 """
-_RATE = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
 
 
 async def single_rate(servers: Servers, members: int, seconds: int) -> float:
     """Transactions, that is events, a second. Raises ProcessFailed."""
-    address = urlsplit(servers.cluster.url("loyalty"))
-    process = await asyncio.create_subprocess_exec(
-        program("pgbench"),
-        *("-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-T", str(seconds)),
-        *("-D", f"members={members}", "-f", "-"),
-        *("-h", str(address.hostname), "-p", str(address.port), "-U", str(address.username), "loyalty"),
-        env=os.environ | {"PGPASSWORD": unquote(address.password or "")},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate(SCRIPT.encode())
-    found = _RATE.search(output.decode())
-    if process.returncode != 0 or found is None:
-        raise ProcessFailed(f"pgbench failed:\n{(errors + output).decode(errors='replace')}")
-    return float(found[1])
+    return (await run_pgbench(servers, "loyalty", SCRIPT, seconds, {"members": members})).rate

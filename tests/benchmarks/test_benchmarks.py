@@ -23,6 +23,10 @@ MEASURED = (
     "(a) 2 workers / (d)",
     "WAL bytes an event",
     "memory of a worker",
+    "(j) redeems over HTTP / pgbench",
+    "(j) p99 while posting / p99 without",
+    "(j) purchases posted meanwhile, of 500 a second",
+    "(k) statuses over HTTP / pgbench",
 )
 NOT_MEASURED = ("(b) 2 workers / (a)", "(e) / (a)", "(f) / (a)", "(g) p50", "(g) p99", "(h) / (a)", "(i) with samples")
 
@@ -30,7 +34,7 @@ NOT_MEASURED = ("(b) 2 workers / (a)", "(e) / (a)", "(f) / (a)", "(g) p50", "(g)
 def test_a_short_run_writes_every_row(tmp_path: Path) -> None:
     document = tmp_path / "benchmarks.md"
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks", "--quick", "--only", "a,c,d", "--output", str(document)],
+        [sys.executable, "-m", "tests.benchmarks", "--quick", "--only", "a,c,d,j,k", "--output", str(document)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -45,7 +49,9 @@ def test_a_short_run_writes_every_row(tmp_path: Path) -> None:
             assert all(("not measured" not in row) is is_measured for row in found), found
 
 
-PLAN = Plan(frozenset({"good", "bad"}), 2, members=1, pgbench_seconds=1, latency_seconds=1.0, latency_rate=1)
+PLAN = Plan(
+    frozenset({"good", "bad"}), 2, members=1, pgbench_seconds=1, latency_seconds=1.0, latency_rate=1, posting_rate=1
+)
 
 
 def test_a_figure_that_fails_is_named_and_stops_no_other() -> None:
@@ -61,7 +67,7 @@ def test_a_figure_that_fails_is_named_and_stops_no_other() -> None:
     asyncio.run(rounds.run())
     assert rounds.samples == {"good": [1.0, 1.0]}
     assert rounds.failed == {"bad": "ProcessFailed: ended\nbadly"}
-    labels = {"rows": "1", "rate": "1"}
+    labels = {"rows": "1", "rate": "1", "posting": "1"}
     text = Document("make bench", {}, "none", labels, rounds.samples, None, rounds.failed).text()
     assert "- bad: `ProcessFailed: ended badly`" in text
 

@@ -31,7 +31,7 @@ class Found(NamedTuple):
     contact_person: ContactPerson | None
 
 
-_MEMBER = """
+MEMBER = """
     SELECT member.account_no, joined_at, timeline, newest.snapshot_date, abc, name, email, assigned_at
     FROM member
     LEFT JOIN contact_person USING (account_no)
@@ -40,26 +40,26 @@ _MEMBER = """
     LEFT JOIN segment_snapshot_member AS ranked
         ON ranked.snapshot_date = newest.snapshot_date AND ranked.account_no = member.account_no
     WHERE member_id = $1"""
-_PURCHASES = """
+PURCHASES = """
     SELECT purchase_id, occurred_at, civil_date, eligible_cents, total_cents, returned_cents, returned_total_cents,
         returned_completely
     FROM purchase WHERE account_no = $1"""
-_RETURNS = """
+RETURNS = """
     SELECT return_id, purchase_id, occurred_at, cents_by_class, complete FROM purchase_return WHERE account_no = $1"""
 
 
 async def find_member(conn: Connection, member_id: str, day: int) -> Found | None:
     """All of a member, and the class of the newest snapshot of `day` or before; None if unknown."""
-    row = await conn.fetchrow(_MEMBER, member_id, date_of(day))
+    row = await conn.fetchrow(MEMBER, member_id, date_of(day))
     if row is None:
         return None
     purchases = [
         Bought(each[0], from_datetime(each[1]), day_of(each[2]), each[3], each[4], each[5], each[6], each[7])
-        for each in await conn.fetch(_PURCHASES, row["account_no"])
+        for each in await conn.fetch(PURCHASES, row["account_no"])
     ]
     returns = [
         GivenBack(each[0], each[1], from_datetime(each[2]), _cents(each[3]), each[4])
-        for each in await conn.fetch(_RETURNS, row["account_no"])
+        for each in await conn.fetch(RETURNS, row["account_no"])
     ]
     joined_us = None if row["joined_at"] is None else from_datetime(row["joined_at"])
     person = None if row["name"] is None else ContactPerson(row["name"], row["email"], row["assigned_at"])

@@ -1,0 +1,92 @@
+"""(k) A member's status over HTTP, against pgbench that reads the same rows by the same statements.
+
+On generated members: ten purchases each, returns of some, every fifth silver, and a snapshot of classes. The limit of
+a client's requests a second is switched off.
+"""
+
+import random
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from customer_status.segments.service import take_snapshot
+from customer_status.status.store import MEMBER, PURCHASES, RETURNS
+from programme.calendar import day_of
+from programme.terms import load_programme
+
+from tests.benchmarks.figures import Figure, Target, ratio
+from tests.benchmarks.pgbench import run_pgbench
+from tests.benchmarks.prepare import KEPT
+from tests.benchmarks.processes import cpu_seconds, run_command, running, unlimited_api
+from tests.benchmarks.raw_http import Door, ask_at_once, connected
+from tests.benchmarks.rounds import MICRO, Plan
+from tests.benchmarks.segments import fill
+from tests.benchmarks.servers import CONTRACTS, Servers, database_of
+
+SERVICE = "customer-status"
+PURCHASES_EACH = 10
+WARM_UP_S = 1.0
+_MEMBER_ID = "'M' || lpad(:member ::text, 8, '0')"
+_OF_ACCOUNT = ":account_no ::bigint"
+SCRIPT = f"""\
+\\set member random(1, :members)
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+{MEMBER.replace("$1", _MEMBER_ID).replace("$2", "current_date").strip()}
+\\gset
+{PURCHASES.replace("$1", _OF_ACCOUNT).strip()};
+{RETURNS.replace("$1", _OF_ACCOUNT).strip()};
+COMMIT;
+"""
+
+
+async def measure(servers: Servers, plan: Plan) -> Mapping[str, float]:
+    """Both on one database, which neither changes. Raises ProcessFailed."""
+    await _fill(servers, plan.members)
+    requests, url = _requests(servers, plan.members), servers.environment["CUSTOMER_STATUS_URL"]
+    async with (
+        running([unlimited_api(SERVICE, servers.environment)], servers.environment) as processes,
+        connected(url) as connections,
+    ):
+        await ask_at_once(connections, requests, WARM_UP_S)
+        began = cpu_seconds(processes)
+        found = await ask_at_once(connections, requests, plan.pgbench_seconds)
+        worked = cpu_seconds(processes) - began
+    read = await run_pgbench(servers, SERVICE, SCRIPT, plan.pgbench_seconds, {"members": plan.members})
+    return {
+        "k": found.rate,
+        "k_pgbench": read.rate,
+        "k_cpu": worked / found.count * MICRO,
+        "k_client_percent": found.client_percent,
+    }
+
+
+async def _fill(servers: Servers, members: int) -> None:
+    await servers.reset(SERVICE, KEPT[SERVICE])
+    async with servers.admin(database_of(SERVICE)) as conn:
+        await conn.execute("TRUNCATE member, purchase, purchase_return RESTART IDENTITY CASCADE")
+        await fill(conn, members, PURCHASES_EACH)
+        async with conn.transaction():
+            await take_snapshot(conn, load_programme(CONTRACTS / "programme.toml"), day_of(datetime.now(UTC).date()))
+        await conn.execute("VACUUM (ANALYZE)")
+        await conn.execute("CHECKPOINT")
+    key = ("keys", "create", "--name", "benchmark", "--secret-env", "API_KEY", "--scope", "members:read")
+    await run_command(servers.environment, SERVICE, *key)
+
+
+def _requests(servers: Servers, members: int) -> Iterator[bytes]:
+    door = Door(servers.environment["CUSTOMER_STATUS_URL"], servers.environment["API_KEY"])
+    chance = random.Random(1)
+    while True:
+        yield door.get(f"/v1/members/M{chance.randint(1, members):08}/status")
+
+
+FIGURE = Figure(
+    "k",
+    measured={
+        "k": "(k) statuses over HTTP, 32 connections, no limit of requests a client, requests/s",
+        "k_pgbench": "(k) the same statements by pgbench, 16 clients, transactions/s",
+        "k_cpu": "(k) processor time of the HTTP process, us a status",
+        "k_client_percent": "(k) processor time of what asks, % of a core",
+    },
+    measure=measure,
+    targets=(Target("(k) statuses over HTTP / pgbench", ratio("k", "k_pgbench"), 0.25, 0.25),),
+)
