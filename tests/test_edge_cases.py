@@ -441,7 +441,8 @@ def test_poison_event(known: Known, raw: Raw) -> None:
 def test_poison_event_of_unknown_type_is_a_counted_skip(known: Known, service: str) -> None:
     port = known.system.environment[f"{service}_WORKER_METRICS_PORT"]
     metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
-    [line] = [line for line in metrics.splitlines() if 'outcome="unknown_type"' in line and "_total{" in line]
+    labels = 'outcome="unknown_type",topic="kundenclub.purchases"'
+    [line] = [line for line in metrics.splitlines() if labels in line and "_total{" in line]
     assert float(line.split()[-1]) >= 1
 
 

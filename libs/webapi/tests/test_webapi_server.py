@@ -135,7 +135,7 @@ async def test_a_body_in_chunks_is_limited_on_the_wire(
     database: ServiceDatabase, connection: asyncpg.Connection
 ) -> None:
     async def body() -> AsyncIterator[bytes]:
-        for _ in range(70):
+        for _ in range(65):  # the last one is too much: what comes after the answer may meet a closed connection
             yield b"a" * 4096
 
     headers = await testing.credential(connection, "things:write") | {"content-type": "application/json"}
