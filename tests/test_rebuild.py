@@ -197,8 +197,12 @@ async def test_republish_gives_loyalty_back_what_it_lost(system: Any) -> None:
     await execute(url, [forget.format(f"{m}0"), wrong_rate.format(f"{m}0")])
     assert system.state("loyalty", prefix=m) != before
     assert system.run("customer-status", "republish").returncode == 0
+
+    async def it_is_as_before() -> bool:
+        return bool(system.state("loyalty", prefix=m) == before)
+
+    await wait_until(it_is_as_before, timeout_s=60)
     system.settle()
-    assert system.state("loyalty", prefix=m) == before
 
 
 async def test_republish_as_newer_is_taken_where_versions_began_again(system: Any) -> None:
