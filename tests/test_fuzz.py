@@ -22,7 +22,7 @@ from kundenclub.processes import script_path
 from loyalty.scopes import SCOPES as LOYALTY_SCOPES
 
 ROOT = Path(__file__).parents[1]
-SECONDS = int(os.environ.get("KUNDENCLUB_FUZZ_SECONDS", "12"))
+SECONDS = int(os.environ.get("KUNDENCLUB_FUZZ_SECONDS", "8"))
 SCOPES = {"loyalty": LOYALTY_SCOPES, "customer-status": CUSTOMER_STATUS_SCOPES}
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

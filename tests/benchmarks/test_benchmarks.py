@@ -26,15 +26,23 @@ MEASURED = (
     "(j) redeems over HTTP / pgbench",
     "(j) p99 while posting / p99 without",
     "(j) purchases posted meanwhile, of 500 a second",
-    "(k) statuses over HTTP / pgbench",
 )
-NOT_MEASURED = ("(b) 2 workers / (a)", "(e) / (a)", "(f) / (a)", "(g) p50", "(g) p99", "(h) / (a)", "(i) with samples")
+NOT_MEASURED = (
+    "(b) 2 workers / (a)",
+    "(e) / (a)",
+    "(f) / (a)",
+    "(g) p50",
+    "(g) p99",
+    "(h) / (a)",
+    "(i) with samples",
+    "(k) statuses",
+)
 
 
 def test_a_short_run_writes_every_row(tmp_path: Path) -> None:
     document = tmp_path / "benchmarks.md"
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks", "--quick", "--only", "a,c,d,j,k", "--output", str(document)],
+        [sys.executable, "-m", "tests.benchmarks", "--quick", "--only", "a,c,d,j", "--output", str(document)],
         cwd=ROOT,
         capture_output=True,
         text=True,
