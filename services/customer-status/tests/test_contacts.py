@@ -213,6 +213,20 @@ async def test_what_loyalty_says_will_end_is_told_unless_it_is_used_before(club:
     assert await club.conn.fetchval("SELECT count(*) FROM contact_notice") == 0
 
 
+async def test_what_came_after_the_moment_of_a_look_is_told_by_the_next(club: Club, feed: Any) -> None:
+    """The broker's clock, a till's and the job's differ, and a notice may be read by a look that began before it."""
+    await feed.bought("M1", "p1", "2026-03-10T10:05:00Z", 100_000)
+    await club.consent("M1")
+    club.now = "2026-03-10T10:00:07Z"
+    await club.notice("kundenclub.points.expiring-soon.v1", points=420, expires_at="2026-12-31T23:00:00Z")
+    assert await club.look("2026-03-10T10:00:06Z") == []
+    assert kinds(await club.look("2026-03-10T10:00:08Z")) == ["points_expiring"]
+    assert kinds(await club.look("2026-03-10T10:05:01Z")) == ["promotion"]
+    await feed(feed.joined("M1", "2026-03-10T10:06:00Z"))
+    assert await club.look("2026-03-10T10:05:59Z") == []
+    assert kinds(await club.look("2026-03-10T10:06:01Z")) == ["welcome"]
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

@@ -125,6 +125,21 @@ def due_contacts(terms: Terms, facts: Facts, at_us: int) -> list[Contact]:
     return [each for each in found if each.due_us <= at_us < each.until_us]
 
 
+def next_moment_us(facts: Facts, at_us: int) -> int | None:
+    """The first moment after `at_us` at which something these facts tell of may be due; None if they tell of none.
+
+    Clocks differ: what was received, or happened by the clock of a till, may lie a little after the moment that is
+    judged. Everything else becomes due at a midnight.
+    """
+    instants = [
+        facts.joined_us,
+        *(step.after_us for step in facts.timeline),
+        *(each.received_us for each in facts.notices),
+    ]
+    later = [us for us in instants if us is not None and us >= at_us]
+    return min(later) + 1 if later else None
+
+
 def _is_known(terms: ContactTerms, contact: Contact, told: Sequence[Told], day: int) -> bool:
     """Whether it was told, or something that says the same.
 

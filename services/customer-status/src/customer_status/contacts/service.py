@@ -13,7 +13,7 @@ from eventing.database import Connection
 from eventing.outbox import enqueue
 from eventing.records import Message
 from programme.calendar import civil_day, midnight_us
-from programme.contacts import SURVEY, Bought, Contact, Facts, OpenOffer, contacts_to_tell
+from programme.contacts import SURVEY, Bought, Contact, Facts, OpenOffer, contacts_to_tell, next_moment_us
 from programme.terms import Programme
 
 from customer_status.consents.store import granted_channels
@@ -36,6 +36,13 @@ class Passed(NamedTuple):
     told: int
 
 
+class Judged(NamedTuple):
+    """What is due for a member, and the moment before the next midnight to look again, if there is one."""
+
+    due: list[Recommendation]
+    next_us: int | None
+
+
 async def tell_due(conn: Connection, programme: Programme, at_us: int, after_no: int, to_no: int, limit: int) -> Passed:
     """Look at the next members whose time has come, at most `limit` of those with numbers up to `to_no`."""
     opened_us = await last_opened_us(conn, at_us)
@@ -45,16 +52,20 @@ async def tell_due(conn: Connection, programme: Programme, at_us: int, after_no:
         await store.drop_ended_notices(conn, after_no, last_no, at_us)
         return Passed(last_no, 0, 0)
     offers = await inviting_offers(conn, at_us)
-    promising = await _judge(conn, programme, looks, offers, at_us)
-    due: dict[int, list[Recommendation]] = {}
+    found = await _judge(conn, programme, looks, offers, at_us)
+    promising = [account_no for account_no, judged in found.items() if judged.due]
     if promising:
         locked = await lock_known_accounts(conn, promising)
         again = await store.looks_at(conn, locked)
-        due = await _judge(conn, programme, again, offers, at_us)
         looks = [look for look in looks if look.account_no not in promising] + again
-    messages = await _note(conn, [each for of_member in due.values() for each in of_member], at_us)
-    # All that becomes due by itself does so at a midnight, or a microsecond later: a level is held until then.
-    next_us = midnight_us(civil_day(at_us) + 1) + 1
+        unpromising = {account_no: judged for account_no, judged in found.items() if not judged.due}
+        found = unpromising | await _judge(conn, programme, again, offers, at_us)
+    messages = await _note(conn, [each for judged in found.values() for each in judged.due], at_us)
+    # All else that becomes due by itself does so at a midnight, or a microsecond later: a level is held until then.
+    midnight = midnight_us(civil_day(at_us) + 1) + 1
+    next_us = [
+        min(midnight, found[n].next_us or midnight) if (n := look.account_no) in found else midnight for look in looks
+    ]
     await store.drop_ended_notices(conn, after_no, last_no, at_us)
     await store.note_looks(conn, looks, at_us, next_us)
     await enqueue(conn, messages)
@@ -63,7 +74,7 @@ async def tell_due(conn: Connection, programme: Programme, at_us: int, after_no:
 
 async def _judge(
     conn: Connection, programme: Programme, looks: Sequence[Look], offers: Sequence[OpenOffer], at_us: int
-) -> dict[int, list[Recommendation]]:
+) -> dict[int, Judged]:
     """What is due for those of these members who agreed to be contacted at all."""
     channels = await granted_channels(conn, [look.account_no for look in looks])
     reachable = {look.account_no: look for look in looks if look.account_no in channels}
@@ -73,7 +84,7 @@ async def _judge(
     told = await store.told(conn, reachable)
     notices = await store.notices(conn, reachable, at_us)
     claimed = await claimed_offers(conn, reachable, [offer.offer_id for offer in offers])
-    found: dict[int, list[Recommendation]] = {}
+    found: dict[int, Judged] = {}
     for account_no, look in reachable.items():
         facts = Facts(
             joined_us=look.joined_us,
@@ -84,8 +95,8 @@ async def _judge(
             missing_points=partial(_missing_points, programme, look, purchases, at_us),
         )
         due = contacts_to_tell(programme.at(at_us), facts, told.get(account_no, ()), at_us)
-        if due:
-            found[account_no] = [_recommendation(look, each, channels[account_no]) for each in due]
+        wanted = [_recommendation(look, each, channels[account_no]) for each in due]
+        found[account_no] = Judged(wanted, next_moment_us(facts, at_us))
     return found
 
 

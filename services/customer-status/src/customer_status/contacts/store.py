@@ -67,23 +67,26 @@ async def looks_at(conn: Connection, account_nos: Collection[int]) -> list[Look]
     return [_look(row) for row in rows]
 
 
-async def note_looks(conn: Connection, looks: Sequence[Look], at_us: int, next_us: int) -> None:
-    """Note that these members were looked at, as they were found; not for those somebody asked a new look for."""
+async def note_looks(conn: Connection, looks: Sequence[Look], at_us: int, next_us: Sequence[int]) -> None:
+    """Note that these members were looked at, as they were found, and when to look again; not for those somebody asked
+    a new look for.
+    """
     await _lock_watches(conn, [look.account_no for look in looks])
     await conn.execute(
         """
         UPDATE contact_watch AS watch
-        SET events = new.events, generation = new.generation, joined_at = new.joined_at, looked_at = $6, look_at = $7
-        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::int[], $5::timestamptz[])
-          AS new (account_no, wakes, events, generation, joined_at)
+        SET events = new.events, generation = new.generation, joined_at = new.joined_at, looked_at = $7,
+            look_at = new.look_at
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::int[], $5::timestamptz[], $6::timestamptz[])
+          AS new (account_no, wakes, events, generation, joined_at, look_at)
         WHERE watch.account_no = new.account_no AND watch.wakes = new.wakes""",
         [look.account_no for look in looks],
         [look.wakes for look in looks],
         [look.events for look in looks],
         [look.generation for look in looks],
         [None if look.joined_us is None else to_datetime(look.joined_us) for look in looks],
+        [to_datetime(us) for us in next_us],
         to_datetime(at_us),
-        to_datetime(next_us),
     )
 
 
