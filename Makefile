@@ -6,6 +6,9 @@ RUN = "$(UV)" run --no-sync
 CODE = apps contracts libs scripts services tests
 STATIC_TESTS = contracts/tests tests/checks tests/test_budgets.py
 
+# Without compiled files every process compiles all it imports again, which takes longer than most of them run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo dev test check bench fmt contracts pins upgrade
 
 help: ## print this help

@@ -23,8 +23,8 @@ def commands(text: str) -> set[str]:
     return set(re.findall(r"`make ([a-z]+)`", text))
 
 
-def make(*arguments: str, folder: Path = ROOT) -> str:
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+def make(*arguments: str, folder: Path = ROOT, **more: str) -> str:
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | more
     result = subprocess.run(
         ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=True
     )
@@ -64,3 +64,10 @@ def test_without_uv_one_is_fetched_by_pip_alone(tmp_path: Path) -> None:
 def test_a_uv_that_is_there_is_used(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     assert "venv" not in make("--dry-run", "setup", "UV=uv", folder=tmp_path)
+
+
+def test_what_python_compiled_is_kept_whatever_the_callers_shell_says() -> None:
+    """Otherwise the whole test run takes half as long again: each of its many processes compiles what it imports."""
+    said = make("--eval", "said: ; @env", "said", PYTHONDONTWRITEBYTECODE="1", OTHER="1")
+    assert "OTHER=1" in said
+    assert "PYTHONDONTWRITEBYTECODE" not in said
