@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 import asyncpg
 import pytest
-from fastapi import APIRouter, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from fastapi.staticfiles import StaticFiles
 from webapi import testing
 from webapi.app import build_app
-from webapi.auth import Caller, OpenRoute, require
+from webapi.auth import BlockingDependency, Caller, OpenRoute, require
 from webapi.database import RequestTransaction
 from webapi.keys import ApiKeys, create, new_key, revoke
 
@@ -134,8 +134,12 @@ async def echo(websocket: WebSocket) -> None:
     await websocket.accept()
 
 
+async def come_in() -> str:
+    return "come in"
+
+
 def open_route(router: APIRouter) -> None:
-    router.add_api_route("/v1/open", lambda: "come in", methods=["GET"])
+    router.add_api_route("/v1/open", come_in, methods=["GET"])
 
 
 def open_websocket(router: APIRouter) -> None:
@@ -191,6 +195,13 @@ async def test_a_router_may_require_for_all_its_routes(build: Build, connection:
         assert (await client.get("/v1/open")).status_code == 401
         client.headers.update(await testing.credential(connection, "things:read"))
         assert (await client.get("/v1/open")).json() == "come in"
+
+
+def test_an_application_with_a_dependency_that_takes_a_thread_cannot_be_built() -> None:
+    router = APIRouter(dependencies=[require("things:read"), Depends(lambda: 1)])
+    router.add_api_route("/v1/slow", come_in, methods=["GET"])
+    with pytest.raises(BlockingDependency, match="/v1/slow"):
+        build_app(title="things", version="1", routers=[router], open_pool=never, development=True)
 
 
 async def test_every_documented_operation_is_closed(build: Build) -> None:

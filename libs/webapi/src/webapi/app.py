@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from webapi import openapi, probes, problems
 from webapi.access import AccessMiddleware
 from webapi.attempts import AttemptLimit, Attempts
-from webapi.auth import Authenticator, Caller, authenticated, refuse_open_routes
+from webapi.auth import Authenticator, Caller, authenticated, refuse_blocking, refuse_open_routes
 from webapi.database import Database, PoolFactory
 from webapi.housekeeping import keep_house
 from webapi.idempotency import refuse_forgetful_routes
@@ -78,7 +78,7 @@ def build_app(
 
     `authenticator` takes the place of API keys and tokens.
     Raises OpenRoute for a route without `require(...)`, ForgetfulRoute for an `idempotent(...)` one that would not
-    remember its answers.
+    remember its answers, BlockingDependency for one that would occupy a thread.
     """
     public = [*probes.PATHS]
     docs = [DOCS_PATH, DOCS_PATH + "/oauth2-redirect"] if development else []
@@ -124,6 +124,7 @@ def build_app(
         app.include_router(router, dependencies=[Depends(authenticated)])
     refuse_open_routes(app, public)
     refuse_forgetful_routes(app)
+    refuse_blocking(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
 

@@ -3,6 +3,7 @@
 Every route says what it needs with `require(...)`; an application with one that does not cannot be built.
 """
 
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -127,6 +128,26 @@ def refuse_open_routes(app: FastAPI, public: Sequence[str]) -> None:
         closed = dependant is not None and any(isinstance(each.call, Require) for each in dependencies_of(dependant))
         if not closed and context.path not in public:
             raise OpenRoute(f"{sorted(context.methods or ())} {context.path} has no require(...)")
+
+
+class BlockingDependency(Exception):
+    """A dependency or route that every request would hand to another thread; a defect of the program."""
+
+
+def refuse_blocking(app: FastAPI) -> None:
+    """Raises BlockingDependency for what is no coroutine: the way to a thread and back takes longer than what these
+    do, and the threads' number would bound the requests at once.
+    """
+    for context in iter_route_contexts(app.routes):
+        dependant = getattr(context, "dependant", None)
+        for each in () if dependant is None else dependencies_of(dependant):
+            if not _is_async(each.call):
+                raise BlockingDependency(f"{context.path} needs `async def` for {each.call!r}")
+
+
+def _is_async(call: object) -> bool:
+    function = call if inspect.isroutine(call) else type(call).__call__
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def dependencies_of(dependant: Dependant) -> Iterator[Dependant]:

@@ -49,7 +49,7 @@ class Page(NamedTuple):
 def paged(*kinds: type[int] | type[str]) -> Any:
     """Use as `page: Annotated[Page, paged(int)]`; `kinds` are the types of the columns the list is sorted by."""
 
-    def page(
+    async def page(
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many at most")] = DEFAULT_LIMIT,
         cursor: Annotated[
             str | None, Query(max_length=MAX_CURSOR_CHARACTERS, description="The `next_cursor` of the page before")

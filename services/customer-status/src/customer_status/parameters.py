@@ -36,12 +36,12 @@ CivilDate = Annotated[date, BeforeValidator(_read_date)]
 AnyInstant = Annotated[Instant, AfterValidator(_in_calendar)]
 
 
-def now_us() -> int:
+async def now_us() -> int:
     """The time of this request, microseconds since the epoch. The only clock of the HTTP process."""
     return time.time_ns() // 1000
 
 
-def _programme(request: Request) -> Programme:
+async def _programme(request: Request) -> Programme:
     programme: Programme = request.app.state.programme
     return programme
 

@@ -56,22 +56,22 @@ def _in_calendar(value: datetime) -> datetime:
 PastInstant = Annotated[Instant, AfterValidator(_in_calendar)]
 
 
-def now_us() -> int:
+async def now_us() -> int:
     """The time of this request, microseconds since the epoch. The only clock of the HTTP process."""
     return time.time_ns() // 1000
 
 
-def _programme(request: Request) -> Programme:
+async def _programme(request: Request) -> Programme:
     programme: Programme = request.app.state.programme
     return programme
 
 
-def _vouchers(request: Request) -> Vouchers:
+async def _vouchers(request: Request) -> Vouchers:
     vouchers: Vouchers = request.app.state.vouchers
     return vouchers
 
 
-def _secret(request: Request) -> Secret:
+async def _secret(request: Request) -> Secret:
     secret: Secret = request.app.state.secret
     return secret
 
