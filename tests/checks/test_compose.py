@@ -46,7 +46,7 @@ def services(document: Compose) -> dict[str, dict[str, Any]]:
 
 def open_ports(document: Compose) -> list[str]:
     ports = [(name, port) for name, service in services(document).items() for port in service.get("ports", [])]
-    return [f"{name}: {port}" for name, port in ports if not re.fullmatch(r"127\.0\.0\.1:\d+:\d+", str(port))]
+    return [f"{name}: {port}" for name, port in ports if not re.fullmatch(r"127\.0\.0\.1:\d+(-\d+)?:\d+", str(port))]
 
 
 def unbounded(document: Compose) -> list[str]:

@@ -1,6 +1,7 @@
 """What operators use: the commands, the topics, the settings, the probes and the logs."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -8,16 +9,19 @@ from pathlib import Path
 import asyncpg
 import pytest
 import typer
+from aiokafka.errors import KafkaConnectionError
+from devstack.ports import free_port
 from eventing import dead_letters, progress
 from eventing.cli import dead_letters_app, partitions_app, topics_app
-from eventing.commands import explained
-from eventing.database import connect
+from eventing.commands import explained, run
+from eventing.database import connect, connect_or_explain
 from eventing.dead_letters import Refusal
 from eventing.kafka import KafkaConfig
 from eventing.log_ends import read_end_offsets
 from eventing.logs import RateLimit
 from eventing.probes import serve_probes
 from eventing.progress import Step
+from eventing.rebuild_log import LogReader
 from eventing.records import Partition, Record
 from eventing.settings import KafkaSettings, LogSettings, load_settings
 from eventing.status import Status
@@ -123,6 +127,34 @@ def test_what_can_be_mended_is_one_line(error: Exception, capsys: pytest.Capture
     assert (exit_.value.exit_code, capsys.readouterr().err.count("\n")) == (1, 1)
 
 
+def test_a_database_that_is_away_is_told_with_its_address(capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    with pytest.raises(typer.Exit):
+        run(connect_or_explain(f"postgresql://user:secret@127.0.0.1:{port}/db", application_name="test"))
+    told = capsys.readouterr().err
+    assert told.startswith(f"no connection to the database at 127.0.0.1:{port}: ")
+    assert told.count("\n") == 1
+    assert "secret" not in told
+
+
+def test_brokers_that_are_away_are_told_in_words(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), explained():
+        raise KafkaConnectionError("Unable to bootstrap from [('kafka', 9092, <AddressFamily.AF_UNSPEC: 0>)]")
+    assert capfd.readouterr().err == "no Kafka broker answers at the addresses of KAFKA_BOOTSTRAP_SERVERS\n"
+
+
+def test_a_log_that_cannot_be_read_leaves_no_client_behind(capfd: pytest.CaptureFixture[str]) -> None:
+    async def read_with_two() -> None:
+        logs = [LogReader(KafkaConfig(f"127.0.0.1:{free_port()}"), f"log-{n}", print) for n in range(2)]
+        async with logs[0], logs[1]:
+            pytest.fail("there is no broker")
+
+    with pytest.raises(typer.Exit):
+        run(read_with_two())
+    gc.collect()
+    assert capfd.readouterr().err == "no Kafka broker answers at the addresses of KAFKA_BOOTSTRAP_SERVERS\n"
+
+
 async def test_topics_apply_creates_what_the_contracts_say(
     kafka: KafkaConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,3 +242,10 @@ def test_what_is_held_back_is_counted() -> None:
     limit._seen[("aiokafka", "away")] = (0.0, 5)
     assert limit.filter(record)
     assert record.getMessage() == "away (and 5 more like it)"
+
+
+def test_a_pool_whose_server_is_away_says_why_and_not_where_in_the_library() -> None:
+    error = ConnectionRefusedError(111, "refused 100%")
+    record = logging.LogRecord("asyncpg.pool", logging.WARNING, "", 0, "retrying", (), (type(error), error, None))
+    assert RateLimit(seconds=60).filter(record)
+    assert (record.getMessage(), record.exc_info) == (f"retrying: {error!r}", None)

@@ -8,7 +8,7 @@ import typer
 
 from eventing import dead_letters, progress
 from eventing.batch_loop import run_batches
-from eventing.commands import OpenDatabase, Refused, explained, opened, refused, run
+from eventing.commands import OpenDatabase, Refused, explained, hush_client, opened, refused, run
 from eventing.dead_letters import DeadLetter
 from eventing.kafka import KafkaConfig, open_producer
 from eventing.publishing import publish
@@ -120,6 +120,7 @@ def add_rebuild(app: typer.Typer, service: str, rebuild: Rebuilding) -> None:
         The service may run. Exit status 1 if something differs, with --apply if something still does.
         """
         work = rebuild(apply, even_if_events_were_lost, tell)
+        hush_client()
         with explained():
             report = run_batches(work)
         for line in report.lines(f"{service} rebuild"):

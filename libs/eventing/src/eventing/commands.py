@@ -1,6 +1,7 @@
 """What all operators' commands share: what can be mended is one line and an exit status, never a stack trace."""
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -9,9 +10,9 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 import typer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from eventing.database import close
+from eventing.database import DatabaseAway, close
 from eventing.logs import configure_logging
 from eventing.settings import LogSettings, load_settings
 
@@ -42,7 +43,7 @@ def refused(line: str) -> typer.Exit:
 @contextmanager
 def explained(*others: type[Exception]) -> Iterator[None]:
     """Servers that are away and `others` end the command with one line and exit status 1."""
-    known: tuple[type[Exception], ...] = (Refused, *others)
+    known: tuple[type[Exception], ...] = (Refused, DatabaseAway, *others)
     try:
         yield
     except BrokenPipeError:  # whoever read our output has seen enough
@@ -57,11 +58,21 @@ def explained(*others: type[Exception]) -> Iterator[None]:
 def _first_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, KafkaConnectionError):
+        return "no Kafka broker answers at the addresses of KAFKA_BOOTSTRAP_SERVERS"
+    if isinstance(error, KafkaError):  # its text begins with its class
+        return str(error).splitlines()[0]
     return f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+
+
+def hush_client() -> None:
+    """For a command: what the Kafka client logs of a failure is raised as well, and told once."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 def run(work: Coroutine[Any, Any, R]) -> R:
     """The result of `work`, or an explanation."""
+    hush_client()
     with explained():
         return asyncio.run(work)
 

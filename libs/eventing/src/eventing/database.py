@@ -1,6 +1,7 @@
 """Connections to the service's database, with every session limit set."""
 
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -32,6 +33,23 @@ async def connect(
     if idle_session_timeout_s is not None:
         settings["idle_session_timeout"] = f"{round(idle_session_timeout_s * 1000)}ms"
     return await asyncpg.connect(url, server_settings=settings, **_timeouts())
+
+
+class DatabaseAway(ConnectionError):
+    """No connection to the database; the text says where it was looked for and why there is none."""
+
+    def __init__(self, url: str, error: Exception) -> None:
+        parts = urlsplit(url)
+        place = f" at {parts.hostname}:{parts.port or 5432}" if parts.hostname else ""
+        super().__init__(f"no connection to the database{place}: {error or type(error).__name__}")
+
+
+async def connect_or_explain(url: str, *, application_name: str) -> asyncpg.Connection:
+    """The same for a command. Raises DatabaseAway."""
+    try:
+        return await connect(url, application_name=application_name)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseAway(url, error) from None
 
 
 async def open_pool(url: str, *, application_name: str, min_size: int, max_size: int) -> asyncpg.Pool:

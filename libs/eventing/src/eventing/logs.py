@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 
 _QUIET_S: Final = 30.0
-_TALKATIVE: Final = ("aiokafka", "kafka")
+_TALKATIVE: Final = ("aiokafka", "kafka", "asyncpg")
 
 
 class RateLimit(logging.Filter):
@@ -29,6 +29,8 @@ class RateLimit(logging.Filter):
             self._seen[key] = (since, held + 1)
             return False
         self._seen[key] = (now, 0)
+        if record.name == "asyncpg.pool" and record.exc_info:  # the server is away: why, not where in the library
+            record.msg, record.exc_info = f"{record.msg}: {record.exc_info[1]!r}", None
         if held:
             record.msg = f"{record.msg} (and {held} more like it)"
         return True

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from eventing.database import Connection
+from eventing.database import Connection, DatabaseAway
 
 LOCK_TIMEOUT: Final = "5s"
 
@@ -44,9 +44,11 @@ def alembic_config(scripts: Path, owner_url: str, app_url: str) -> Config:
 
 
 def upgrade(scripts: Path, owner_url: str, app_url: str) -> None:
-    """Run the migrations that are missing. Raises MigrationFailed, OSError or an asyncpg error."""
+    """Run the migrations that are missing. Raises MigrationFailed, DatabaseAway or an asyncpg error."""
     try:
         command.upgrade(alembic_config(scripts, owner_url, app_url), "head")
+    except OSError as error:
+        raise DatabaseAway(owner_url, error) from error
     except (SQLAlchemyError, CommandError) as error:
         raise MigrationFailed(f"{type(error).__name__}: {error}".splitlines()[0]) from error
 

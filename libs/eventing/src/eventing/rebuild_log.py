@@ -29,8 +29,11 @@ class LogReader:
 
     def __init__(self, kafka: KafkaConfig, name: str, warn: Tell) -> None:
         self._warn = warn
+        self._options = kafka.client_options(name)
+
+    async def __aenter__(self) -> "LogReader":
         self._client = AIOKafkaConsumer(
-            **kafka.client_options(name),
+            **self._options,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -41,9 +44,11 @@ class LogReader:
             fetch_max_bytes=16 * 1024 * 1024,
             max_partition_fetch_bytes=8 * 1024 * 1024,
         )
-
-    async def __aenter__(self) -> "LogReader":
-        await self._client.start()
+        try:
+            await self._client.start()
+        except BaseException:
+            await stop_client(self._client)
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import typer
 from eventing.cli import add_rebuild, dead_letters_app, partitions_app, tell
 from eventing.commands import configure_logs, explained, opened, parsed, run
-from eventing.database import connect
+from eventing.database import connect_or_explain
 from eventing.kafka import KafkaConfig
 from eventing.rebuild_report import RebuildReport
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
@@ -163,7 +163,7 @@ def _rebuild(
 
 def _open_database() -> Coroutine[Any, Any, asyncpg.Connection]:
     settings = load_settings(CustomerStatusSettings)
-    return connect(settings.database_url, application_name="customer-status-cli")
+    return connect_or_explain(settings.database_url, application_name="customer-status-cli")
 
 
 def _kafka() -> KafkaConfig:

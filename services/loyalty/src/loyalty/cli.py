@@ -10,7 +10,7 @@ import msgspec
 import typer
 from eventing.cli import add_rebuild, dead_letters_app, partitions_app
 from eventing.commands import configure_logs, explained, opened, parsed, run
-from eventing.database import connect
+from eventing.database import connect_or_explain
 from eventing.rebuild_report import RebuildReport
 from eventing.settings import ContractsSettings, KafkaSettings, load_settings
 from programme.calendar import parse_civil_instant
@@ -158,7 +158,7 @@ def _rebuild(
 
 
 def _open_database() -> Coroutine[Any, Any, asyncpg.Connection]:
-    return connect(load_settings(LoyaltySettings).database_url, application_name="loyalty-cli")
+    return connect_or_explain(load_settings(LoyaltySettings).database_url, application_name="loyalty-cli")
 
 
 add_rebuild(app, "loyalty", _rebuild)
