@@ -1,16 +1,18 @@
 """`loyalty rebuild`, put together."""
 
+from eventing import progress
 from eventing.commands import Refused
 from eventing.database import close, connect
 from eventing.forgotten import Secret
 from eventing.kafka import KafkaConfig
+from eventing.log_ends import read_end_offsets
 from eventing.rebuild import Rebuild
 from eventing.rebuild_log import Tell
 from eventing.rebuild_report import RebuildReport
 from programme.terms import Programme
 
 from loyalty.rebuild.sides import AccountSides
-from loyalty.rebuild.timelines import members_without_timeline
+from loyalty.rebuild.timelines import members_without_timeline, unread_timelines
 from loyalty.subscriptions import CUSTOMER_STATUS, subscriptions
 
 SERVICE = "loyalty"
@@ -34,18 +36,20 @@ async def rebuild_all(
     """
     by_topic = {subscription.topic: subscription for subscription in subscriptions(programme, secret)}
     timelines = by_topic.pop(CUSTOMER_STATUS)
-    if apply:
-        conn = await connect(owner_url, application_name=f"{SERVICE}-rebuild")
-        try:
-            missing = await members_without_timeline(conn, kafka, timelines, tell)
-        finally:
-            await close(conn)
-        if missing:
-            some = ", ".join(missing[:_SHOWN]) + (" ..." if len(missing) > _SHOWN else "")
-            raise Refused(
-                f"the timelines of {len(missing):,} members are no longer on {CUSTOMER_STATUS} ({some}):"
-                " run `customer-status republish` first"
-            )
+    conn = await connect(owner_url, application_name=f"{SERVICE}-rebuild")
+    try:
+        read = await progress.load_all(conn)
+        if warning := unread_timelines(read, await read_end_offsets(kafka, [CUSTOMER_STATUS])):
+            tell(warning)
+        missing = await members_without_timeline(conn, kafka, timelines, tell) if apply else []
+    finally:
+        await close(conn)
+    if missing:
+        some = ", ".join(missing[:_SHOWN]) + (" ..." if len(missing) > _SHOWN else "")
+        raise Refused(
+            f"the timelines of {len(missing):,} members are no longer on {CUSTOMER_STATUS} ({some}):"
+            " run `customer-status republish` first"
+        )
     rebuild = Rebuild(
         service=SERVICE,
         owner_url=owner_url,

@@ -1,14 +1,19 @@
 """Whether the timelines that accounts are rated by are still on their topic: else a rebuild would rate wrong."""
 
+from collections.abc import Iterable, Mapping
+
 from eventing.batches import judge
 from eventing.database import Connection
 from eventing.kafka import KafkaConfig
 from eventing.log_ends import read_end_offsets
+from eventing.progress import Progress
 from eventing.rebuild_log import LogReader, Tell
+from eventing.records import Partition
 from eventing.subscription import Decoded, Subscription
 from programme.timeline import TimelineChanged
 
 from loyalty.rebuild.store import timeline_versions
+from loyalty.subscriptions import CUSTOMER_STATUS
 
 _AT_ONCE = 5000
 
@@ -32,6 +37,22 @@ async def members_without_timeline(
                         if wanted.get(change.member_id, (0, 0)) <= (change.generation, change.events):
                             wanted.pop(change.member_id, None)
     return sorted(wanted)
+
+
+def unread_timelines(read: Iterable[Progress], ends: Mapping[Partition, int]) -> str | None:
+    """What to know of a rebuild while the worker is behind on the timelines' topic, None if it is not.
+
+    Only the newest timeline of a member is on the topic for certain. Where that one is not read yet, the copies are
+    brought to an offset before it, and have none.
+    """
+    next_offsets = {row.partition: row.next_offset for row in read}
+    unread = sum(max(0, end - next_offsets.get(partition, 0)) for partition, end in ends.items())
+    if not unread:
+        return None
+    return (
+        f"the worker has yet to read {unread:,} records of {CUSTOMER_STATUS}: members whose earlier timeline was"
+        " compacted away meanwhile are shown as differing and stay as they are; look again when it has read them"
+    )
 
 
 async def _versions(live: Connection) -> dict[str, tuple[int, int]]:
