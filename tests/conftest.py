@@ -24,6 +24,8 @@ from kundenclub.stack import Stack, stack
 
 CONTRACTS = Path(__file__).parents[1] / "contracts"
 COMMAND_TIMEOUT_S = 120.0
+SESSION = {"KAFKA_SESSION_TIMEOUT_MS": "3000"}
+"""Tests kill workers, and wait until others have their partitions."""
 SOURCES = (b"urn:kundenclub:loyalty", b"urn:kundenclub:customer-status")
 
 
@@ -93,9 +95,10 @@ async def system(servers: Stack, contract: Any, scripts: ForkedScripts) -> Async
 
     At its end everything that its services have published must be what contracts/ promises.
     """
-    async with Processes(servers.programs, servers.environment, servers.logs, lambda line: None) as processes:
+    environment = {**servers.environment, **SESSION}
+    async with Processes(servers.programs, environment, servers.logs, lambda line: None) as processes:
         urls = tuple(program.ready_url for program in servers.programs)
-        yield System(servers.environment, processes, urls, servers.logs, scripts)
+        yield System(environment, processes, urls, servers.logs, scripts)
     published = await published_by_services(servers.environment["KAFKA_BOOTSTRAP_SERVERS"])
     complaints = [why for record in published if (why := contract.complaint(record))]
     assert complaints == [], f"{len(complaints)} of {len(published)} messages"

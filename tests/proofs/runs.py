@@ -29,6 +29,8 @@ from tests.proofs.terms import with_dated_terms
 
 SERVICES = ("loyalty", "customer-status")
 WORKERS = ("loyalty-worker", "customer-status-worker")
+SESSION = {"KAFKA_SESSION_TIMEOUT_MS": "3000"}
+"""So that others soon have the partitions of workers that were killed."""
 COMMAND_TIMEOUT_S = 1200.0
 SETTLE_TIMEOUT_S = 1000.0
 
@@ -103,14 +105,15 @@ async def _at_work(
 def _workers(servers: Stack, count: int, say: Say) -> list[Processes]:
     """The workers of both services, so many of each; those beyond the first have ports and logs of their own."""
     programs = [program for program in servers.programs if program.name in WORKERS]
-    processes = [Processes(programs, servers.environment, servers.logs, say)]
+    environment = {**servers.environment, **SESSION}
+    processes = [Processes(programs, environment, servers.logs, say)]
     for number in range(1, count):
         ports = {service: free_port() for service in SERVICES}
         logs = servers.logs / str(number)
         logs.mkdir()
         settings = {f"{_prefix(name)}_WORKER_METRICS_PORT": str(port) for name, port in ports.items()}
         more = [replace(p, ready_url=f"http://{HOST}:{ports[p.script]}/readyz") for p in programs]
-        processes.append(Processes(more, {**servers.environment, **settings}, logs, say))
+        processes.append(Processes(more, {**environment, **settings}, logs, say))
     return processes
 
 

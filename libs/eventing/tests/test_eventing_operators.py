@@ -190,11 +190,12 @@ def test_settings_name_every_variable_that_is_missing_or_wrong(
     assert lines[0] == "KAFKA_BOOTSTRAP_SERVERS: not set"
     assert lines[1].startswith("KAFKA_SECURITY_PROTOCOL: Input should be 'PLAINTEXT'")
     Path(".env").write_text(
-        "KAFKA_BOOTSTRAP_SERVERS=h:1\nKAFKA_SECURITY_PROTOCOL=SSL\nKAFKA_SASL_PASSWORD=p\nOTHER=1\n"
+        "KAFKA_BOOTSTRAP_SERVERS=h:1\nKAFKA_SECURITY_PROTOCOL=SSL\nKAFKA_SASL_PASSWORD=p\nKAFKA_SESSION_TIMEOUT_MS=3000\n"
     )
     monkeypatch.delenv("KAFKA_SECURITY_PROTOCOL")
     config = load_settings(KafkaSettings).config()
     assert (config.bootstrap_servers, config.security_protocol, config.sasl_password) == ("h:1", "SSL", "p")
+    assert config.session_timeout_ms == 3000
     assert "sasl_password" not in repr(config)
     assert load_settings(LogSettings).format == "json"
 

@@ -58,6 +58,7 @@ async def start_worker(kafka: KafkaConfig, database: ServiceDatabase, contracts:
             "PATH": os.environ["PATH"],
             "CONTRACTS_DIR": str(contracts),
             "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+            "KAFKA_SESSION_TIMEOUT_MS": "3000",
             "CUSTOMER_STATUS_DATABASE_URL": database.app_url,
             "CUSTOMER_STATUS_WORKER_METRICS_PORT": "0",
             "CUSTOMER_STATUS_ERASURE_KEY": "ee" * 32,

@@ -18,6 +18,8 @@ T = TypeVar("T")
 Tell = Callable[[str], None]
 
 _SILENCE_S: Final = 60.0
+# What is read is there already. The client asks for what comes after it too, and whatever it asks next waits for that.
+_FETCH_WAIT_MS: Final = 10
 _UNREADABLE: Final = (UnicodeDecodeError, CorruptRecordException)
 
 
@@ -40,7 +42,7 @@ class LogReader:
             isolation_level="read_committed",
             check_crcs=True,
             fetch_min_bytes=1,
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
             fetch_max_bytes=16 * 1024 * 1024,
             max_partition_fetch_bytes=8 * 1024 * 1024,
         )
@@ -96,6 +98,7 @@ class LogReader:
                 position, heard = at, time.monotonic()
             elif time.monotonic() - heard > _SILENCE_S:
                 raise TimeoutError(f"{_where(partition)} brings nothing after offset {position}")
+        self._client.pause(tp)
 
 
 def _where(partition: Partition) -> str:

@@ -30,6 +30,7 @@ class KafkaSettings(Settings):
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
     ca_file: Path | None = None
+    session_timeout_ms: int = Field(default=10_000, ge=1_000, le=300_000)
 
     def config(self) -> KafkaConfig:
         """The same as the plain value the library takes."""
