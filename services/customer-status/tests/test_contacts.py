@@ -12,6 +12,7 @@ import pytest
 from customer_status.contacts import job, store
 from customer_status.contacts.job import ContactJob, tell_some
 from customer_status.contacts.notices import TakeNotices, read_notice
+from customer_status.contacts.service import held_back_this_month
 from customer_status.main import build
 from customer_status.parameters import now_us
 from customer_status.settings import ApiSettings
@@ -194,6 +195,8 @@ async def test_a_month_has_room_for_so_many(club: Club, feed: Any) -> None:
         voucher = {"voucher_id": f"{number:032}", "value_cents": 500, "valid_until": "2026-04-30T22:00:00Z"}
         await club.notice("kundenclub.voucher.expiring-soon.v1", **voucher)
     assert len(await club.look()) == 4
+    [held] = (await held_back_this_month(club.conn, club.programme, parse_instant(club.now))).values()
+    assert [each.kind for each in held] == ["voucher_expiring"] * 2
     assert len(await club.look("2026-03-31T21:59:59Z")) == 0
     assert len(await club.look("2026-03-31T22:00:01Z")) == 2
 

@@ -126,6 +126,7 @@ def service_environment(
         "CUSTOMER_STATUS_HTTP_PORT": str(ports.customer_status),
         "CUSTOMER_STATUS_METRICS_PORT": str(ports.customer_status_metrics),
         "CUSTOMER_STATUS_WORKER_METRICS_PORT": str(ports.customer_status_worker),
+        "CUSTOMER_STATUS_WORKER_CONTACTS_EVERY_S": "2",  # somebody is watching
         "CUSTOMER_STATUS_DEVELOPMENT": "true",
         "CUSTOMER_STATUS_URL": f"http://{HOST}:{ports.customer_status}",
         "API_KEY": kept_secrets.api_key,

@@ -103,12 +103,16 @@ def contacts_to_tell(terms: Terms, facts: Facts, told: Sequence[Told], at_us: in
 
     `terms` are those in force at `at_us`. Whether the member wants to hear it is not judged here.
     """
-    day = civil_day(at_us)
-    month = _month(day)
+    month = _month(civil_day(at_us))
     room = terms.contacts.most_a_month - sum(_month(civil_day(each.told_us)) == month for each in told)
+    return untold_contacts(terms, facts, told, at_us)[: max(0, room)]
+
+
+def untold_contacts(terms: Terms, facts: Facts, told: Sequence[Told], at_us: int) -> list[Contact]:
+    """What is due and was not told before, the most important first, whatever room the month has."""
+    day = civil_day(at_us)
     due = [each for each in due_contacts(terms, facts, at_us) if not _is_known(terms.contacts, each, told, day)]
-    due.sort(key=lambda each: (CONTACT_KINDS.index(each.kind), each.due_us, each.cause))
-    return due[: max(0, room)]
+    return sorted(due, key=lambda each: (CONTACT_KINDS.index(each.kind), each.due_us, each.cause))
 
 
 def due_contacts(terms: Terms, facts: Facts, at_us: int) -> list[Contact]:

@@ -103,7 +103,7 @@ class Checkout:
     async def _redeem_points(self, member_id: str, key: str, *, replayed: bool = False) -> dict[str, Any]:
         path = f"/v1/members/{member_id}/rewards"
         response = await self._loyalty.post(path, json={"reward": VOUCHER}, headers={"Idempotency-Key": key})
-        voucher = _body(response, 201)
+        voucher = body_of(response, 201)
         if replayed != (response.headers.get("Idempotency-Replayed") == "true"):
             raise Unexpected(f"{path}: Idempotency-Replayed is {response.headers.get('Idempotency-Replayed')}")
         if replayed:
@@ -139,11 +139,11 @@ class Checkout:
     async def _refused_reward(self, member_id: str) -> None:
         path = f"/v1/members/{member_id}/rewards"
         key = {"Idempotency-Key": str(uuid.uuid4())}
-        problem = _body(await self._loyalty.post(path, json={"reward": VOUCHER}, headers=key), 409)
+        problem = body_of(await self._loyalty.post(path, json={"reward": VOUCHER}, headers=key), 409)
         self._say(f"  {member_id} wants one too: 409 {problem['code']}, {problem['detail']}")
 
     async def _call(self, method: str, path: str, body: object = None, *, expect: int) -> dict[str, Any]:
-        return _body(await self._loyalty.request(method, path, json=body), expect)
+        return body_of(await self._loyalty.request(method, path, json=body), expect)
 
 
 def euros(cents: int) -> str:
@@ -173,7 +173,8 @@ def _order(member_id: str, order: str, voucher: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _body(response: httpx.Response, expected: int) -> dict[str, Any]:
+def body_of(response: httpx.Response, expected: int) -> dict[str, Any]:
+    """What a service answered. Raises Unexpected if that is another status."""
     if response.status_code != expected:
         raise Unexpected(f"{response.request.url.path}: {response.status_code} {response.text[:300]}")
     body: dict[str, Any] = response.json()

@@ -24,7 +24,9 @@ from kundenclub.databases import Databases, open_databases
 from kundenclub.demo.board import Board
 from kundenclub.demo.checkout import TIMEOUT_S, Checkout, choose_cast
 from kundenclub.demo.club import picture_of, read_club, segments_table
+from kundenclub.demo.contacts import contacts_lines, contacts_table, give_consents, read_contacts
 from kundenclub.demo.ledger_story import ledger_table, read_ledger
+from kundenclub.demo.offers import Result, claim_offers, offers_table
 from kundenclub.demo.picture import Picture
 from kundenclub.demo.prepare import Prepared
 from kundenclub.demo.receipts import BERLIN
@@ -41,6 +43,7 @@ FOLDER = Path(".demo")
 PICTURE = FOLDER / "club.png"
 PREPARE_TIMEOUT_S = 180.0
 CAUGHT_UP_TIMEOUT_S = 60.0
+CONTACTS_TIMEOUT_S = 60.0
 PICTURE_TIMEOUT_S = 60.0
 
 
@@ -100,7 +103,9 @@ class _Demo:
             streamed = await self._stream(databases, kafka, processes, prepared)
             await self._fingerprint(databases)
             protagonist = await self._checkout(up, databases, kafka)
+            offers = await self._benefits(up, databases)
             picture = await self._summary(databases, protagonist)
+            await self._benefits_summary(databases, kafka, offers)
             with self._drawing(picture) as drawing:
                 verified = await self._verify(databases, kafka)
                 await self._drawn(drawing)
@@ -129,11 +134,8 @@ class _Demo:
     async def _checkout(self, up: Stack, databases: Databases, kafka: KafkaConfig) -> str:
         self._heading("At the webshop's checkout")
         cast = await choose_cast(databases.loyalty)
-        headers = {"Authorization": f"Bearer {up.environment['API_KEY']}"}
         async with (
-            httpx.AsyncClient(
-                base_url=up.environment["LOYALTY_URL"], headers=headers, timeout=TIMEOUT_S, trust_env=False
-            ) as loyalty,
+            _http(up, "LOYALTY_URL") as loyalty,
             open_publisher(kafka, lambda order, reason: self._say(f"  order {order}: {reason}")) as publisher,
         ):
             await Checkout(loyalty, publisher, self._say).play(cast)
@@ -151,6 +153,22 @@ class _Demo:
         club = await read_club(databases, self._programme, self._options.last_day)
         self._console.print(segments_table(club))
         return picture_of(club, outcome.levels)
+
+    async def _benefits(self, up: Stack, databases: Databases) -> list[Result]:
+        """What members get for their level, and who agrees to be told of it: the worker looks while we sum up."""
+        rows = await databases.customer_status.fetch("SELECT member_id FROM member WHERE member_id IS NOT NULL")
+        async with _http(up, "CUSTOMER_STATUS_URL") as customer_status:
+            offers = await claim_offers(customer_status)
+            await give_consents(customer_status, [row["member_id"] for row in rows])
+        return offers
+
+    async def _benefits_summary(self, databases: Databases, kafka: KafkaConfig, offers: list[Result]) -> None:
+        self._console.print("", offers_table(offers), "")
+        members = await databases.customer_status.fetchval("SELECT count(*) FROM member WHERE member_id IS NOT NULL")
+        contacts = await read_contacts(databases, kafka, self._programme, members, CONTACTS_TIMEOUT_S)
+        self._console.print(contacts_table(contacts), "")
+        for line in contacts_lines(contacts):
+            self._say(line)
 
     async def _verify(self, databases: Databases, kafka: KafkaConfig) -> bool:
         self._heading("Does it add up?")
@@ -215,6 +233,11 @@ class _Demo:
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _http(up: Stack, address: str) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {up.environment['API_KEY']}"}
+    return httpx.AsyncClient(base_url=up.environment[address], headers=headers, timeout=TIMEOUT_S, trust_env=False)
 
 
 async def _prepared(preparing: "subprocess.Popen[bytes]") -> Prepared:

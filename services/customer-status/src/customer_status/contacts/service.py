@@ -12,8 +12,18 @@ from typing import NamedTuple
 from eventing.database import Connection
 from eventing.outbox import enqueue
 from eventing.records import Message
-from programme.calendar import civil_day, midnight_us
-from programme.contacts import SURVEY, Bought, Contact, Facts, OpenOffer, contacts_to_tell, next_moment_us
+from programme.calendar import civil_day, date_of, day_of, midnight_us
+from programme.contacts import (
+    SURVEY,
+    Bought,
+    Contact,
+    Facts,
+    OpenOffer,
+    Told,
+    contacts_to_tell,
+    next_moment_us,
+    untold_contacts,
+)
 from programme.terms import Programme
 
 from customer_status.consents.store import granted_channels
@@ -41,6 +51,15 @@ class Judged(NamedTuple):
 
     due: list[Recommendation]
     next_us: int | None
+
+
+class Known(NamedTuple):
+    """A member who may be contacted over `channels`: what is known of them, and what was told before."""
+
+    look: Look
+    channels: list[str]
+    facts: Facts
+    told: Sequence[Told]
 
 
 async def tell_due(conn: Connection, programme: Programme, at_us: int, after_no: int, to_no: int, limit: int) -> Passed:
@@ -72,10 +91,34 @@ async def tell_due(conn: Connection, programme: Programme, at_us: int, after_no:
     return Passed(last_no, len(looks), len(messages))
 
 
+async def held_back_this_month(conn: Connection, programme: Programme, at_us: int) -> dict[int, list[Contact]]:
+    """What is due at `at_us` and not told because its members were told as much this month as the terms allow.
+
+    By account, without accounts for which nothing more is due. Reads only.
+    """
+    terms, first = programme.at(at_us), date_of(civil_day(at_us)).replace(day=1)
+    full = await store.told_as_often(conn, midnight_us(day_of(first)), terms.contacts.most_a_month)
+    known = await _known(conn, programme, await store.looks_at(conn, full), await inviting_offers(conn, at_us), at_us)
+    held = {no: untold_contacts(terms, each.facts, each.told, at_us) for no, each in known.items()}
+    return {account_no: contacts for account_no, contacts in held.items() if contacts}
+
+
 async def _judge(
     conn: Connection, programme: Programme, looks: Sequence[Look], offers: Sequence[OpenOffer], at_us: int
 ) -> dict[int, Judged]:
     """What is due for those of these members who agreed to be contacted at all."""
+    found: dict[int, Judged] = {}
+    for account_no, (look, channels, facts, told) in (await _known(conn, programme, looks, offers, at_us)).items():
+        due = contacts_to_tell(programme.at(at_us), facts, told, at_us)
+        wanted = [_recommendation(look, each, channels) for each in due]
+        found[account_no] = Judged(wanted, next_moment_us(facts, at_us))
+    return found
+
+
+async def _known(
+    conn: Connection, programme: Programme, looks: Sequence[Look], offers: Sequence[OpenOffer], at_us: int
+) -> dict[int, Known]:
+    """What is known of those of these members who agreed to be contacted at all."""
     channels = await granted_channels(conn, [look.account_no for look in looks])
     reachable = {look.account_no: look for look in looks if look.account_no in channels}
     if not reachable:
@@ -84,7 +127,7 @@ async def _judge(
     told = await store.told(conn, reachable)
     notices = await store.notices(conn, reachable, at_us)
     claimed = await claimed_offers(conn, reachable, [offer.offer_id for offer in offers])
-    found: dict[int, Judged] = {}
+    found: dict[int, Known] = {}
     for account_no, look in reachable.items():
         facts = Facts(
             joined_us=look.joined_us,
@@ -94,9 +137,7 @@ async def _judge(
             offers=[offer for offer in offers if (account_no, offer.offer_id) not in claimed],
             missing_points=partial(_missing_points, programme, look, purchases, at_us),
         )
-        due = contacts_to_tell(programme.at(at_us), facts, told.get(account_no, ()), at_us)
-        wanted = [_recommendation(look, each, channels[account_no]) for each in due]
-        found[account_no] = Judged(wanted, next_moment_us(facts, at_us))
+        found[account_no] = Known(look, channels[account_no], facts, told.get(account_no, ()))
     return found
 
 

@@ -109,6 +109,16 @@ async def told(conn: Connection, account_nos: Collection[int]) -> dict[int, list
     return found
 
 
+async def told_as_often(conn: Connection, since_us: int, times: int) -> list[int]:
+    """The accounts with at least so many recommendations since then."""
+    rows = await conn.fetch(
+        "SELECT account_no FROM contact WHERE told_at >= $1 GROUP BY account_no HAVING count(*) >= $2 ORDER BY 1",
+        to_datetime(since_us),
+        times,
+    )
+    return [row["account_no"] for row in rows]
+
+
 async def insert_contacts(
     conn: Connection, wanted: Sequence[Recommendation], at_us: int
 ) -> list[tuple[int, Recommendation]]:
