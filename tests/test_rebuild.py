@@ -115,6 +115,11 @@ CUSTOMER_STATUS_DAMAGE = [
         "{m}3: wrong number of events: 99, in the log 5",
     ),
     (
+        "UPDATE member SET kept_cents[1] = 1 WHERE member_id = '{m}2'",
+        "wrong purchase days",
+        "{m}2: wrong purchase days",
+    ),
+    (
         "UPDATE member SET waiting_returns = 0 WHERE member_id = '{m}3'",
         "wrong number of waiting returns",
         "{m}3: wrong number of waiting returns: 0, in the log 1",

@@ -14,7 +14,8 @@ from functools import partial
 from typing import TypeVar
 
 import asyncpg
-from customer_status.migrate import upgrade
+from alembic.script import ScriptDirectory
+from customer_status.migrate import SCRIPTS, upgrade
 from customer_status.segments.service import count_segments, take_snapshot
 from devstack import create_service_database, postgres
 from programme.calendar import day_of
@@ -57,12 +58,17 @@ _TAKEN_BACK = """
 
 
 async def fill(conn: asyncpg.Connection, members: int, purchases: int) -> None:
-    """Members with so many purchases each, and returns of every thirty-third."""
+    """Members with so many purchases each, and returns of every thirty-third.
+
+    Their purchase days are worked out as those of the members were who were there before there were such columns.
+    """
+    work_out = ScriptDirectory(str(SCRIPTS)).get_revision("20261122_purchase_days").module.WORK_OUT
     for statement, arguments in (
         (_MEMBERS, (members,)),
         (_PURCHASES, (purchases,)),
         (_RETURNS, ()),
         (_TAKEN_BACK, ()),
+        (work_out, ()),
         ("VACUUM (ANALYZE)", ()),
     ):
         await conn.execute(statement, *arguments, timeout=3600)

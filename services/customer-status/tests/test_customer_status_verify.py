@@ -12,6 +12,7 @@ from programme.terms import Programme
 
 DAY = "2026-03-{:02}T10:00:00Z"
 PURCHASES = "kundenclub.purchases"
+DAYS = "members whose purchase days are those of their purchases"
 
 
 @pytest.fixture
@@ -61,6 +62,17 @@ async def test_a_right_database_is_clean(filled: None, conn: asyncpg.Connection,
             "UPDATE member SET waiting_returns = 1 WHERE member_id = 'M2'",
             "members whose waiting returns are counted",
             "M2",
+        ),
+        *(
+            (f"UPDATE member SET {damage} WHERE member_id = 'M1'", DAYS, "M1")
+            for damage in (
+                "first_event_day = first_event_day + 1",
+                "last_purchase_day = last_purchase_day + 1",
+                "last_return_day = NULL",
+                "purchase_days = '{}'",
+                "kept_cents = '{100000}'",
+                "purchase_months = '{2}'",
+            )
         ),
         (
             """
@@ -140,6 +152,7 @@ async def test_a_lost_purchase_is_found(
         "members whose levels are those of their purchases",
         "members whose published timeline is that of their purchases",
         "members whose events are counted",
+        DAYS,
     }
 
 

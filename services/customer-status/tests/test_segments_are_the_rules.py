@@ -4,7 +4,7 @@ Every member is judged anew for each day from the events alone. Seeds are in the
 """
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from datetime import date
 from itertools import count
@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from customer_status.segments.domain import Segment, bounds_on
 from customer_status.segments.service import count_segments
-from customer_status.segments.statements import SEGMENTED, parameters
+from customer_status.segments.statements import READS_PURCHASES, SEGMENTED, parameters
 from eventing.records import Record
 from programme.calendar import civil_day, date_of, day_of, midnight_us
 from programme.facts import Purchase, Return
@@ -29,6 +29,7 @@ from programme.timeline import level_at
 DAY_US = 86_400_000_000
 FIRST_DAY = day_of(date(2023, 1, 15))
 DAYS = 1_200
+WAYS = f"{SEGMENTED} SELECT {READS_PURCHASES} FROM member"
 
 
 def history(rng: random.Random, feed: Any) -> list[Record]:
@@ -127,17 +128,21 @@ async def test_segments_are_the_rules(
     at = {row["member_id"]: parse_instant(row["joined_at"].isoformat()) for row in rows}
     judge = Judge(programme, facts_of(shopping), at)
     seen: set[tuple[str, str, str | None]] = set()
+    ways: Counter[bool] = Counter()
     days = [*rng.sample(range(FIRST_DAY, FIRST_DAY + DAYS + 500), 25), day_of(date(2024, 2, 29)), FIRST_DAY - 30]
     for day in days:
         bounds = bounds_on(programme, day)
         found = await conn.fetch(f"{SEGMENTED} SELECT * FROM segmented", *parameters(bounds))
         told = {row["member_id"]: (row["level"], row["lifecycle"], row["abc"], row["revenue_cents"]) for row in found}
         expected = judge.members(day)
+        ways.update([row[0] for row in await conn.fetch(WAYS, *parameters(bounds))])
         assert told == expected, date_of(day)
         counts = await count_segments(conn, programme, day)
         assert {each[:3]: each.members for each in counts} == tally(expected)
         assert sum(each.revenue_cents for each in counts) == sum(each[3] for each in expected.values())
         seen |= {each[:3] for each in expected.values()}
+    # By their row and by their purchases: both ways are compared.
+    assert min(ways[True], ways[False]) > 500, ways
     assert {each[0] for each in seen} == set(LEVELS)
     assert {each[1] for each in seen} == set(LIFECYCLES)
     assert {each[2] for each in seen} == {"A", "B", "C", None}

@@ -65,6 +65,12 @@ def date_of(day: int) -> date:
 _MIDNIGHT_US = list(_midnights())
 _ANNIVERSARY = list(_anniversaries())
 _YEAR = [date_of(day).year for day in range(_FIRST_DAY, _LAST_DAY + 1)]
+_MONTH = [
+    year * 12 + month - 1
+    for year in range(FIRST_YEAR, LAST_YEAR + 1)
+    for month in range(1, 13)
+    for _ in range(monthrange(year, month)[1])
+]
 _VALID_UNTIL_KEY = [2 * day for day in _ANNIVERSARY]
 
 
@@ -144,8 +150,7 @@ def months_before(day: int, months: int) -> int:
 
 def month_of_day(day: int) -> int:
     """The calendar month of a civil day, counted from the year 0. Raises ValueError outside 1999 to 2105."""
-    date = date_of(_index(day) + _FIRST_DAY)
-    return date.year * 12 + date.month - 1
+    return _MONTH[_index(day)]
 
 
 def boundary_us(year: int) -> int:

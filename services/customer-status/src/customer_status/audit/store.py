@@ -10,11 +10,12 @@ from programme.levels import LevelState
 from programme.timeline import Timeline
 
 from customer_status.tiers.domain import PurchaseRow, ReturnRow
-from customer_status.tiers.rows import MEMBER_COLUMNS, levels_from_row, timeline_from_row
+from customer_status.tiers.purchase_days import PurchaseDays
+from customer_status.tiers.rows import MEMBER_COLUMNS, days_from_row, levels_from_row, timeline_from_row
 from customer_status.tiers.store import read_purchases, read_returns
 
 _MEMBERS_AT_ONCE = 200
-_SELECT = f"SELECT {', '.join(MEMBER_COLUMNS)} FROM member"
+_SELECT = f"SELECT {', '.join(MEMBER_COLUMNS)}, purchase_months FROM member"
 
 
 class History(NamedTuple):
@@ -30,6 +31,8 @@ class History(NamedTuple):
     published: Timeline
     purchases: list[PurchaseRow]
     returns: list[ReturnRow]
+    purchase_days: PurchaseDays
+    purchase_months: list[int]
 
 
 async def histories(conn: Connection) -> AsyncIterator[list[History]]:
@@ -113,4 +116,6 @@ def _history(row: asyncpg.Record, purchases: list[PurchaseRow], returns: list[Re
         published=timeline_from_row(row),
         purchases=purchases,
         returns=returns,
+        purchase_days=days_from_row(row),
+        purchase_months=row["purchase_months"],
     )

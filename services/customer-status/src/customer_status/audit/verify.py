@@ -12,6 +12,7 @@ from eventing.dead_letters import find
 from eventing.progress import load_all
 from eventing.records import Partition
 from eventing.report import Report
+from programme.calendar import civil_day
 from programme.fold import KnownReturn, fold
 from programme.levels import timeline_of
 from programme.points import earning_cents, unknown_classes
@@ -22,6 +23,7 @@ from customer_status.audit import store
 from customer_status.audit.store import History
 from customer_status.offers.store import miscounted
 from customer_status.tiers.domain import PurchaseRow, ReturnRow, known_return, new_purchase_row, new_return_row
+from customer_status.tiers.purchase_days import Bought, days_of
 
 OUTBOX_MAY_WAIT_S = 30
 
@@ -73,6 +75,13 @@ def check_member(report: Report, programme: Programme, history: History) -> None
     )
     report.check("members whose waiting returns are counted").expect(
         history.waiting_returns == len(judged.waiting), name
+    )
+    due_days = days_of(
+        (Bought(row.day, row.remaining_total_cents) for row in judged.purchases),
+        (civil_day(row.fact.occurred_us) for row in history.returns),
+    )
+    report.check("members whose purchase days are those of their purchases").expect(
+        (history.purchase_days, history.purchase_months) == (due_days, due_days.months()), name
     )
     check = report.check("purchases whose sums are those of their returns")
     for kept, due in zip(history.purchases, judged.purchases, strict=True):

@@ -8,6 +8,7 @@ from programme.timeline import BASIS, Timeline
 
 from customer_status.audit.store import History
 from customer_status.tiers.domain import PurchaseRow, ReturnRow
+from customer_status.tiers.purchase_days import PurchaseDays
 
 PURCHASE_SUMS = (
     "eligible_cents",
@@ -37,6 +38,8 @@ def differences(live: History | None, right: History | None) -> Iterator[Found]:
         yield "wrong number of events", f"{live.events}, in the log {right.events}"
     if live.waiting_returns != right.waiting_returns:
         yield "wrong number of waiting returns", f"{live.waiting_returns}, in the log {right.waiting_returns}"
+    if (live.purchase_days, live.purchase_months) != (right.purchase_days, right.purchase_months):
+        yield "wrong purchase days", ""
     if right.joined_us is not None and (live.joined_us is None or live.joined_us > right.joined_us):
         yield "wrong date of joining", ""
 
@@ -77,4 +80,4 @@ def _text(timeline: Timeline) -> str:
 
 
 def _nobody() -> History:
-    return History(0, None, None, 0, 0, 1, new_state(), BASIS, [], [])
+    return History(0, None, None, 0, 0, 1, new_state(), BASIS, [], [], PurchaseDays(), [])

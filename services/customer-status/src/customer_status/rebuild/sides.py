@@ -14,6 +14,7 @@ from customer_status.events import timeline_changed
 from customer_status.rebuild import store
 from customer_status.rebuild.differences import differences, is_stale
 from customer_status.rebuild.generations import newer
+from customer_status.tiers.purchase_days import PurchaseDays
 from customer_status.tiers.store import insert_purchases, insert_returns, lock_members
 
 
@@ -70,6 +71,7 @@ async def _replace(live: Connection, kept: History, due: History | None) -> None
         events=due.events if due else 0,
         waiting_returns=due.waiting_returns if due else 0,
         levels=due.levels if due else new_state(),
+        purchase_days=due.purchase_days if due else PurchaseDays(),
         joined_us=min(joined, default=None),
     )
 

@@ -9,6 +9,8 @@ from programme.instants import to_datetime
 from programme.levels import LevelState, encode
 from programme.timeline import BASIS, Timeline, steps_to_json
 
+from customer_status.tiers.purchase_days import PurchaseDays
+
 
 async def published_after(conn: asyncpg.Connection, member_id: str, limit: int) -> list[str]:
     """The next members, as bytes sort, whose timeline was published at least once."""
@@ -48,7 +50,9 @@ async def fingerprints(conn: Connection, member_ids: Collection[str]) -> dict[st
     rows = await conn.fetch(
         """
         SELECT member_id,
-            hashtextextended(ROW (joined_at, events, waiting_returns, state, coalesce(timeline, $2))::text, 0)
+            hashtextextended(ROW (joined_at, events, waiting_returns, state, coalesce(timeline, $2),
+                                 first_event_day, last_purchase_day, last_return_day, purchase_days,
+                                 kept_cents, purchase_months)::text, 0)
                 AS member,
             (SELECT bit_xor(hashtextextended(ROW (purchase_id, occurred_at, received_at, cents_by_class, vouchers,
                                                   eligible_cents, returned_cents, returned_completely,
@@ -71,17 +75,32 @@ async def delete_rows(conn: Connection, account_no: int) -> None:
 
 
 async def replace_member(
-    conn: Connection, account_no: int, *, events: int, waiting_returns: int, levels: LevelState, joined_us: int | None
+    conn: Connection,
+    account_no: int,
+    *,
+    events: int,
+    waiting_returns: int,
+    levels: LevelState,
+    purchase_days: PurchaseDays,
+    joined_us: int | None,
 ) -> None:
     """Write what follows from a member's events."""
     await conn.execute(
         """
-        UPDATE member SET events = $2, waiting_returns = $3, state = $4, joined_at = $5 WHERE account_no = $1""",
+        UPDATE member SET events = $2, waiting_returns = $3, state = $4, joined_at = $5, first_event_day = $6,
+            last_purchase_day = $7, last_return_day = $8, purchase_days = $9, kept_cents = $10, purchase_months = $11
+        WHERE account_no = $1""",
         account_no,
         events,
         waiting_returns,
         encode(levels),
         None if joined_us is None else to_datetime(joined_us),
+        purchase_days.first_event_day,
+        purchase_days.last_purchase_day,
+        purchase_days.last_return_day,
+        purchase_days.days,
+        purchase_days.kept_cents,
+        purchase_days.months(),
     )
 
 

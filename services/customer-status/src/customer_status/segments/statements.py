@@ -1,11 +1,19 @@
 """The SQL of segments: rules 3.12 and 3.13 over sets. `Bounds` brings the calendar, so that it adds none of its own.
 
 Equal to the pure rules of `programme.lifecycle` and `programme.revenue`; a test compares them.
+
+Nearly every member is judged by their own row, which tells the days on which they bought something they kept and the
+running sums of it (`tiers.purchase_days`): up to any of these days too, as long as nothing was given back later. The
+purchases are read of the others only: those who gave something back after the day, or bought earlier than their row
+tells. So a date costs the more the longer it is past.
 """
 
+from dataclasses import astuple, fields
+from types import SimpleNamespace
 from typing import Any
 
 from customer_status.segments.domain import Bounds
+from customer_status.tiers.purchase_days import LATELY_DAYS
 
 # What was left of each purchase at the end of day {on}. Nearly always that is what its row says; where a return came
 # later, its returns up to then are added up.
@@ -30,50 +38,76 @@ BOUGHT = """
 LEVEL = """coalesce(
     jsonb_path_query_array(timeline, '$[*] ? (@.after == null || @.after < $end).level', {end}) ->> -1, 'basis')"""
 
-# The order of the parameters: see `parameters`.
+_CASTS = {"on": "date", "end": "timestamptz", "timeline_end": "jsonb"}
+_P = SimpleNamespace(
+    **{each.name: f"${place}::{_CASTS.get(each.name, 'int')}" for place, each in enumerate(fields(Bounds), 1)}
+)
+"""The parameters of the statements, in the order of the fields of `Bounds`."""
+
+READS_PURCHASES = f"""coalesce(
+    last_return_day > {_P.on_day}
+    OR first_event_day < last_purchase_day - {LATELY_DAYS} AND (
+        last_purchase_day - {LATELY_DAYS} > {_P.needed_from}
+        OR width_bucket({_P.new_from} - 1, purchase_days) = 0), false)"""
+
+_BY_THE_ROW = f"""
+    SELECT account_no, member_id, timeline, joined_at, first_event_day,
+        purchase_days[least(1, upto)] AS first_day,
+        purchase_days[upto] AS last_day,
+        upto AS days,
+        upto - regular AS regular_days,
+        purchase_months[upto] - coalesce(purchase_months[regular], 0)
+            -- The first regular day is in the month of the one before it, which is counted already.
+            + coalesce((purchase_days[regular] >= {_P.regular_month_from}
+                        AND purchase_days[regular + 1] < {_P.regular_month_before})::int, 0) AS regular_months,
+        coalesce(kept_cents[upto], 0) - coalesce(kept_cents[earlier], 0) AS revenue_cents
+    FROM member CROSS JOIN LATERAL (
+        SELECT width_bucket({_P.on_day}, purchase_days) AS upto,
+            width_bucket({_P.regular_after}, purchase_days) AS regular,
+            width_bucket({_P.revenue_from} - 1, purchase_days) AS earlier) AS places
+    WHERE NOT {READS_PURCHASES}"""
+
+_BY_PURCHASES = f"""
+    SELECT account_no, member_id, timeline, joined_at, first_event_day, bought.*
+    FROM member CROSS JOIN LATERAL (
+        SELECT min(day) FILTER (WHERE cents > 0),
+            max(day) FILTER (WHERE cents > 0),
+            count(DISTINCT day) FILTER (WHERE cents > 0),
+            count(DISTINCT day) FILTER (WHERE cents > 0 AND day > {_P.regular_after}),
+            count(DISTINCT date_trunc('month', civil_date)) FILTER (WHERE cents > 0 AND day > {_P.regular_after}),
+            coalesce(sum(cents) FILTER (WHERE day >= {_P.revenue_from}), 0)::bigint
+        FROM (SELECT civil_date, civil_date - date '1970-01-01' AS day, remaining_cents AS cents
+              FROM ({BOUGHT.format(on=_P.on, which="AND account_no = member.account_no")}) AS each) AS one) AS bought
+    WHERE {READS_PURCHASES}"""
+
 SEGMENTED = f"""
-    WITH bought AS ({BOUGHT.format(on="$1", which="")}),
-    summed AS (
-        SELECT account_no,
-            min(civil_date) FILTER (WHERE remaining_cents > 0) AS first_date,
-            max(civil_date) FILTER (WHERE remaining_cents > 0) AS last_date,
-            bit_or(set_bit($4::text::varbit, civil_date - $5, 1))
-                FILTER (WHERE remaining_cents > 0 AND civil_date >= $5) AS days,
-            bit_or(1::bigint << width_bucket(civil_date, $6::date[]))
-                FILTER (WHERE remaining_cents > 0 AND civil_date > $7) AS months,
-            coalesce(sum(remaining_cents) FILTER (WHERE civil_date >= $8), 0) AS revenue_cents
-        FROM bought GROUP BY account_no
-    ),
-    known AS (
-        SELECT account_no, member_id, {LEVEL.format(end="$3::jsonb")} AS level,
+    WITH known AS (
+        SELECT account_no, member_id, {LEVEL.format(end=_P.timeline_end)} AS level,
             CASE
-                WHEN first_date IS NULL THEN 'interessent'
-                WHEN first_date >= $9 AND bit_count(days) < $10 THEN 'neukunde'
-                WHEN last_date >= $11 AND bit_count(months::bit(64)) >= $12
-                    AND bit_count(substring(days FROM $13)) >= $14 THEN 'stammkunde'
-                WHEN last_date > $15 THEN 'bestandskunde'
+                WHEN first_day IS NULL THEN 'interessent'
+                WHEN first_day >= {_P.new_from} AND days < {_P.new_below_days} THEN 'neukunde'
+                WHEN last_day >= {_P.silent_from} AND regular_months >= {_P.regular_months}
+                    AND regular_days >= {_P.regular_days} THEN 'stammkunde'
+                WHEN last_day > {_P.existing_after} THEN 'bestandskunde'
                 ELSE 'altkunde'
             END AS lifecycle,
-            coalesce(revenue_cents, 0) AS revenue_cents
-        FROM member LEFT JOIN summed USING (account_no)
-        WHERE member_id IS NOT NULL
-            AND (joined_at < $2 OR summed.account_no IS NOT NULL
-                OR account_no IN (SELECT account_no FROM purchase_return WHERE civil_date <= $1))
+            revenue_cents
+        FROM ({_BY_THE_ROW} UNION ALL {_BY_PURCHASES}) AS bought
+        WHERE member_id IS NOT NULL AND (joined_at < {_P.end} OR first_event_day <= {_P.on_day})
     ),
     ranked AS (
-        SELECT account_no,
+        SELECT *,
             sum(revenue_cents) OVER (ORDER BY revenue_cents DESC, member_id COLLATE "C" ROWS UNBOUNDED PRECEDING)
-                - revenue_cents AS before_cents,
-            sum(revenue_cents) OVER () AS all_cents
-        FROM known WHERE revenue_cents > 0
+                - revenue_cents AS before_cents
+        FROM known
     ),
     segmented AS (
         SELECT account_no, member_id, level, lifecycle, revenue_cents,
-            CASE WHEN before_cents IS NULL THEN NULL
-                 WHEN before_cents * 100 < all_cents * $16::int THEN 'A'
-                 WHEN before_cents * 100 < all_cents * $17::int THEN 'B'
+            CASE WHEN revenue_cents = 0 THEN NULL
+                 WHEN before_cents * 100 < all_cents * {_P.a_percent} THEN 'A'
+                 WHEN before_cents * 100 < all_cents * {_P.b_percent} THEN 'B'
                  ELSE 'C' END AS abc
-        FROM known LEFT JOIN ranked USING (account_no)
+        FROM ranked, (SELECT sum(revenue_cents) AS all_cents FROM known) AS total
     )"""
 
 COUNTS = f"""{SEGMENTED}
@@ -82,27 +116,9 @@ COUNTS = f"""{SEGMENTED}
 
 SNAPSHOT = f"""{SEGMENTED}
     INSERT INTO segment_snapshot_member (snapshot_date, account_no, level, lifecycle, abc, revenue_cents)
-    SELECT $1, account_no, level, lifecycle, abc, revenue_cents FROM segmented"""
+    SELECT {_P.on}, account_no, level, lifecycle, abc, revenue_cents FROM segmented"""
 
 
 def parameters(bounds: Bounds) -> tuple[Any, ...]:
-    """What `SEGMENTED` takes."""
-    return (
-        bounds.on,
-        bounds.end,
-        bounds.timeline_end,
-        bounds.days,
-        bounds.days_from,
-        bounds.month_starts,
-        bounds.regular_after,
-        bounds.revenue_from,
-        bounds.new_from,
-        bounds.new_below_days,
-        bounds.silent_from,
-        bounds.regular_months,
-        bounds.regular_bit,
-        bounds.regular_days,
-        bounds.existing_after,
-        bounds.a_percent,
-        bounds.b_percent,
-    )
+    """What the statements take."""
+    return astuple(bounds)

@@ -19,6 +19,8 @@ from programme.points import eligible_cents, remaining_cents, total_cents
 from programme.terms import Programme
 from programme.timeline import BASIS, MOST_CAUSES, Cause, Timeline
 
+from customer_status.tiers.purchase_days import PurchaseDays
+
 Key = tuple[int, str]
 """(account_no, purchase_id) or (account_no, return_id)."""
 
@@ -42,6 +44,7 @@ class Member:
     waiting_returns: int = 0
     levels: LevelState = field(default_factory=new_state)
     published: Timeline = BASIS
+    purchase_days: PurchaseDays = field(default_factory=PurchaseDays)
     changed: bool = False
     late: bool = False
     causes: list[Cause] = field(default_factory=list)
@@ -136,6 +139,7 @@ class Batch:
         member.changed = True
         member.causes.append(Cause("purchase", purchase.purchase_id, purchase.occurred_us))
         member.late = member.late or not add_purchase(self.programme, member.levels, row.known())
+        member.purchase_days.add_purchase(row.day, row.remaining_total_cents)
         early = self.waiting.pop(key, [])
         member.waiting_returns -= len(early)
         for each in sorted(early, key=lambda row: row.fact.occurred_us):
@@ -153,6 +157,7 @@ class Batch:
         self.new_returns.append(row)
         member.events += 1
         member.changed = True
+        member.purchase_days.add_return(row.day)
         purchase_key = (member.account_no, fact.purchase_id)
         purchase = self.purchases.get(purchase_key)
         if purchase is None:
@@ -175,7 +180,9 @@ class Batch:
             purchase.returned_cents,
             purchase.returned_completely,
         )
+        before = purchase.remaining_total_cents
         purchase.take_back(known, row.total_cents)
+        member.purchase_days.take_back(purchase.day, before - purchase.remaining_total_cents)
 
     def changed_members(self) -> list[Member]:
         """The members whose rows have to be written."""

@@ -16,6 +16,7 @@ from programme.levels import LevelState, decode, encode, new_state
 from programme.timeline import BASIS, Timeline, steps_from_json, steps_to_json
 
 from customer_status.tiers.domain import Key, Member, PurchaseRow, ReturnRow
+from customer_status.tiers.purchase_days import PurchaseDays
 
 MEMBER_COLUMNS = (
     "account_no",
@@ -26,6 +27,11 @@ MEMBER_COLUMNS = (
     "waiting_returns",
     "state",
     "timeline",
+    "first_event_day",
+    "last_purchase_day",
+    "last_return_day",
+    "purchase_days",
+    "kept_cents",
 )
 PURCHASE_COLUMNS = (
     "account_no",
@@ -66,6 +72,18 @@ def member_from_row(row: asyncpg.Record) -> Member:
         waiting_returns=row["waiting_returns"],
         levels=levels_from_row(row),
         published=timeline_from_row(row),
+        purchase_days=days_from_row(row),
+    )
+
+
+def days_from_row(row: asyncpg.Record) -> PurchaseDays:
+    """The purchase days of a member."""
+    return PurchaseDays(
+        first_event_day=row["first_event_day"],
+        last_purchase_day=row["last_purchase_day"],
+        last_return_day=row["last_return_day"],
+        days=row["purchase_days"],
+        kept_cents=row["kept_cents"],
     )
 
 
@@ -149,13 +167,20 @@ def return_record(row: ReturnRow) -> tuple[Any, ...]:
 
 
 def member_arrays(members: Collection[Member], timelines: Mapping[int, Timeline]) -> tuple[Any, ...]:
-    """account_no, events, waiting_returns, state and timeline of members; those without a new timeline keep theirs."""
+    """The values that `update_members` takes; members without a new timeline keep theirs."""
+    days = [member.purchase_days for member in members]
     return (
         numbers([member.account_no for member in members]),
         numbers([member.events for member in members]),
         numbers([member.waiting_returns for member in members]),
         [encode(member.levels) for member in members],
         [_timeline_json(timelines.get(member.account_no)) for member in members],
+        numbers([each.first_event_day for each in days]),
+        numbers([each.last_purchase_day for each in days]),
+        numbers([each.last_return_day for each in days]),
+        texts([numbers(each.days) for each in days]),
+        texts([numbers(each.kept_cents) for each in days]),
+        texts([numbers(each.months()) for each in days]),
     )
 
 

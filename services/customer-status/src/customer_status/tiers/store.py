@@ -203,9 +203,15 @@ async def update_members(conn: Connection, members: Collection[Member], timeline
         """
         UPDATE member
         SET events = new.events, waiting_returns = new.waiting_returns, state = new.state,
-            timeline = coalesce(new.timeline, member.timeline)
-        FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::int[], $4::bytea[], $5::jsonb[])
-          AS new (account_no, events, waiting_returns, state, timeline)
+            timeline = coalesce(new.timeline, member.timeline), first_event_day = new.first_event_day,
+            last_purchase_day = new.last_purchase_day, last_return_day = new.last_return_day,
+            purchase_days = new.purchase_days::int[], kept_cents = new.kept_cents::bigint[],
+            purchase_months = new.purchase_months::smallint[]
+        FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::int[], $4::bytea[], $5::jsonb[],
+                    $6::text::int[], $7::text::int[], $8::text::int[], $9::text::text[], $10::text::text[],
+                    $11::text::text[])
+          AS new (account_no, events, waiting_returns, state, timeline, first_event_day, last_purchase_day,
+                  last_return_day, purchase_days, kept_cents, purchase_months)
         WHERE member.account_no = new.account_no""",
         *member_arrays(members, timelines),
     )

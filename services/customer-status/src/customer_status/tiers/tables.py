@@ -4,6 +4,8 @@ No foreign keys between the hot tables: they cost a third of the writing rate, a
 what they would. A member's rows refer to `account_no` only, so erasing a member cuts one link.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
@@ -37,8 +39,25 @@ def _member(metadata: sa.MetaData) -> None:
         ),
         sa.Column("state", pg.BYTEA, comment="packed level state (programme.levels); null: no purchase yet"),
         sa.Column("timeline", pg.JSONB, comment="steps as published last; null: never, which means basis"),
+        *_purchase_days(),
         postgresql_with={"fillfactor": 80},
     )
+
+
+def _purchase_days() -> list[sa.Column[Any]]:
+    """`tiers.purchase_days`; days are counted from 1970-01-01."""
+    return [
+        sa.Column("first_event_day", sa.Integer, comment="civil day of the earliest purchase or return"),
+        sa.Column("last_purchase_day", sa.Integer, comment="civil day of the latest purchase"),
+        sa.Column("last_return_day", sa.Integer, comment="civil day of the latest return"),
+        _array("purchase_days", sa.Integer, "civil days lately with a purchase of which something remains"),
+        _array("kept_cents", sa.BigInteger, "what remains of the purchases of these days up to each, of all classes"),
+        _array("purchase_months", sa.SmallInteger, "calendar months that these days up to each are in"),
+    ]
+
+
+def _array(name: str, kind: type[sa.types.TypeEngine[Any]], comment: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.ARRAY(kind), nullable=False, server_default="{}", comment=comment)
 
 
 def _purchase(metadata: sa.MetaData) -> None:
