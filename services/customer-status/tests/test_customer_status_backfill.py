@@ -66,7 +66,7 @@ async def test_purchase_days_of_old_members(
     rng = random.Random(5)
     conn = await asyncpg.connect(database.owner_url)
     try:
-        due = {}
+        due: dict[int, tuple[list[Bought], list[int]]] = {}
         for account_no in range(1, 80):
             await conn.execute("INSERT INTO member (member_id) VALUES ($1)", f"m{account_no}")
             first = 20_000 + rng.randrange(400)

@@ -11,6 +11,14 @@ class MemberNotFound(Problem):
     title = "Member not found"
 
 
+class ExportTooLarge(Problem):
+    """More is held about the member than one answer may have; carries `rows`."""
+
+    status = 409
+    code = "export_too_large"
+    title = "The export is too large for an answer"
+
+
 class SnapshotNotFound(Problem):
     """No snapshot was taken of the date; where a class is wanted, of no date up to it."""
 

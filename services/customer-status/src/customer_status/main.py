@@ -13,6 +13,7 @@ from webapi.probes import unless
 from customer_status import migrate
 from customer_status.consents import api as consents_api
 from customer_status.contacts import api as contacts_api
+from customer_status.export import api as export_api
 from customer_status.key_accounts import api as key_accounts_api
 from customer_status.lists import api as lists_api
 from customer_status.offers import api as offers_api
@@ -55,6 +56,7 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
             consents_api.router,
             contacts_api.router,
             surveys_api.router,
+            export_api.router,
         ],
         open_pool=pool,
         development=settings.development,

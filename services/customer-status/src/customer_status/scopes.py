@@ -11,5 +11,6 @@ SCOPES: Final = {
     "claims:write": "claim an offer for a member, and give the claim back",
     "consents:write": "record how a member may be contacted",
     "surveys:write": "record a member's answers to a survey",
+    "members:erase": "staff: export what is held about members",
     "operations:read": "segments and reports of the programme as a whole",
 }
