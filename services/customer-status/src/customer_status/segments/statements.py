@@ -70,49 +70,85 @@ _BY_THE_ROW = f"""
 _BY_PURCHASES = f"""
     SELECT account_no, member_id, timeline, joined_at, first_event_day, bought.*
     FROM member CROSS JOIN LATERAL (
-        SELECT min(day) FILTER (WHERE cents > 0),
-            max(day) FILTER (WHERE cents > 0),
-            count(DISTINCT day) FILTER (WHERE cents > 0),
-            count(DISTINCT day) FILTER (WHERE cents > 0 AND day > {_P.regular_after}),
-            count(DISTINCT date_trunc('month', civil_date)) FILTER (WHERE cents > 0 AND day > {_P.regular_after}),
-            coalesce(sum(cents) FILTER (WHERE day >= {_P.revenue_from}), 0)::bigint
-        FROM (SELECT civil_date, civil_date - date '1970-01-01' AS day, remaining_cents AS cents
-              FROM ({BOUGHT.format(on=_P.on, which="AND account_no = member.account_no")}) AS each) AS one) AS bought
+        SELECT min(day) AS first_day, max(day) AS last_day, count(DISTINCT day) AS days,
+            count(DISTINCT day) FILTER (WHERE day > {_P.regular_after}) AS regular_days,
+            count(DISTINCT date_trunc('month', civil_date)) FILTER (WHERE day > {_P.regular_after}) AS regular_months,
+            coalesce(sum(cents) FILTER (WHERE day >= {_P.revenue_from}), 0)::bigint AS revenue_cents
+        FROM (
+            SELECT civil_date, civil_date - date '1970-01-01' AS day, total_cents - coalesce(returned.cents, 0) AS cents
+            FROM purchase LEFT JOIN (
+                SELECT purchase_id, sum(total_cents) AS cents, bool_or(complete) AS complete FROM purchase_return
+                WHERE account_no = member.account_no AND civil_date <= {_P.on} GROUP BY purchase_id
+            ) AS returned USING (purchase_id)
+            WHERE account_no = member.account_no AND civil_date <= {_P.on} AND complete IS NOT TRUE
+        ) AS bought WHERE cents > 0) AS bought
     WHERE {READS_PURCHASES}"""
 
-SEGMENTED = f"""
-    WITH known AS (
-        SELECT account_no, member_id, {LEVEL.format(end=_P.timeline_end)} AS level,
-            CASE
-                WHEN first_day IS NULL THEN 'interessent'
-                WHEN first_day >= {_P.new_from} AND days < {_P.new_below_days} THEN 'neukunde'
-                WHEN last_day >= {_P.silent_from} AND regular_months >= {_P.regular_months}
-                    AND regular_days >= {_P.regular_days} THEN 'stammkunde'
-                WHEN last_day > {_P.existing_after} THEN 'bestandskunde'
-                ELSE 'altkunde'
-            END AS lifecycle,
-            revenue_cents
-        FROM ({_BY_THE_ROW} UNION ALL {_BY_PURCHASES}) AS bought
-        WHERE member_id IS NOT NULL AND (joined_at < {_P.end} OR first_event_day <= {_P.on_day})
+# For each of the two by itself, so that the processes that read a member judge it too.
+_JUDGED = f"""
+    SELECT account_no, member_id, {LEVEL.format(end=_P.timeline_end)} AS level,
+        CASE
+            WHEN first_day IS NULL THEN 'interessent'
+            WHEN first_day >= {_P.new_from} AND days < {_P.new_below_days} THEN 'neukunde'
+            WHEN last_day >= {_P.silent_from} AND regular_days >= {_P.regular_days}
+                AND regular_months >= {_P.regular_months} THEN 'stammkunde'
+            WHEN last_day > {_P.existing_after} THEN 'bestandskunde'
+            ELSE 'altkunde'
+        END AS lifecycle,
+        revenue_cents, floor(sqrt(revenue_cents::float8)) AS band
+    FROM ({{0}}) AS bought
+    WHERE member_id IS NOT NULL AND (joined_at < {_P.end} OR first_event_day <= {_P.on_day})"""
+
+# The class of who has so much revenue before them.
+_CLASS = f"""
+    CASE WHEN {{0}} * 100 < all_cents * {_P.a_percent} THEN 'A'
+         WHEN {{0}} * 100 < all_cents * {_P.b_percent} THEN 'B'
+         ELSE 'C' END"""
+
+# Members of similar revenue make a band: one of band 0 has none. Where a class ends within a band, its members are
+# ranked one by one; all others have the class of their band. So hardly anybody is sorted.
+_RANKED = f"""
+    WITH known AS MATERIALIZED ({_JUDGED.format(_BY_THE_ROW)} UNION ALL {_JUDGED.format(_BY_PURCHASES)}),
+    alike AS (
+        SELECT band, level, lifecycle, count(*) AS members, sum(revenue_cents) AS revenue_cents
+        FROM known GROUP BY band, level, lifecycle
+    ),
+    summed AS (SELECT band, sum(revenue_cents) AS cents FROM alike GROUP BY band),
+    placed AS (
+        SELECT band, cents, sum(cents) OVER (ORDER BY band DESC) - cents AS before_cents,
+            sum(cents) OVER () AS all_cents
+        FROM summed
+    ),
+    classed AS (
+        SELECT band, before_cents, all_cents, CASE WHEN band > 0 THEN {_CLASS.format("before_cents")} END AS abc,
+            band > 0 AND {_CLASS.format("before_cents")} <> {_CLASS.format("(before_cents + cents)")} AS is_split
+        FROM placed
     ),
     ranked AS (
-        SELECT *,
-            sum(revenue_cents) OVER (ORDER BY revenue_cents DESC, member_id COLLATE "C" ROWS UNBOUNDED PRECEDING)
-                - revenue_cents AS before_cents
-        FROM known
-    ),
-    segmented AS (
-        SELECT account_no, member_id, level, lifecycle, revenue_cents,
-            CASE WHEN revenue_cents = 0 THEN NULL
-                 WHEN before_cents * 100 < all_cents * {_P.a_percent} THEN 'A'
-                 WHEN before_cents * 100 < all_cents * {_P.b_percent} THEN 'B'
-                 ELSE 'C' END AS abc
-        FROM ranked, (SELECT sum(revenue_cents) AS all_cents FROM known) AS total
+        SELECT account_no, member_id, level, lifecycle, revenue_cents, {_CLASS.format("before_cents")} AS abc
+        FROM (
+            SELECT known.*, all_cents,
+                before_cents - revenue_cents + sum(revenue_cents) OVER (
+                    PARTITION BY band ORDER BY revenue_cents DESC, member_id COLLATE "C" ROWS UNBOUNDED PRECEDING
+                ) AS before_cents
+            FROM known JOIN classed USING (band) WHERE is_split
+        ) AS one
     )"""
 
-COUNTS = f"""{SEGMENTED}
-    SELECT level, lifecycle, abc, count(*) AS members, sum(revenue_cents)::bigint AS revenue_cents
-    FROM segmented GROUP BY level, lifecycle, abc ORDER BY level, lifecycle, abc"""
+SEGMENTED = f"""{_RANKED},
+    segmented AS (
+        SELECT account_no, member_id, level, lifecycle, revenue_cents, abc
+        FROM known JOIN classed USING (band) WHERE NOT is_split
+        UNION ALL SELECT * FROM ranked
+    )"""
+
+COUNTS = f"""{_RANKED}
+    SELECT level, lifecycle, abc, sum(members)::bigint AS members, sum(revenue_cents)::bigint AS revenue_cents
+    FROM (
+        SELECT level, lifecycle, abc, members, revenue_cents FROM alike JOIN classed USING (band) WHERE NOT is_split
+        UNION ALL SELECT level, lifecycle, abc, 1, revenue_cents FROM ranked
+    ) AS counted
+    GROUP BY level, lifecycle, abc ORDER BY level, lifecycle, abc"""
 
 SNAPSHOT = f"""{SEGMENTED}
     INSERT INTO segment_snapshot_member (snapshot_date, account_no, level, lifecycle, abc, revenue_cents)

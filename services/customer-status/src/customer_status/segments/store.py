@@ -91,7 +91,12 @@ async def snapshot_lines(conn: Connection, on: date, at_once: int = 5_000) -> As
 
 
 async def _allow_much(conn: Connection) -> None:
-    """All members at once: more time, memory to add up in, and no compiler, which costs more than it brings."""
+    """All members at once: more time, memory to add up in, and several processes even for few columns of many rows.
+
+    No compiler, which costs more than it brings.
+    """
     await allow_long_statements(conn)
     await conn.execute("SET LOCAL work_mem = '256MB'")
     await conn.execute("SET LOCAL jit = off")
+    await conn.execute("SET LOCAL parallel_tuple_cost = 0")
+    await conn.execute("SET LOCAL parallel_setup_cost = 0")
