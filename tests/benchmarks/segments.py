@@ -69,6 +69,7 @@ async def fill(conn: asyncpg.Connection, members: int, purchases: int) -> None:
         (_RETURNS, ()),
         (_TAKEN_BACK, ()),
         (work_out, ()),
+        ("VACUUM (FULL) member, purchase", ()),
         ("VACUUM (ANALYZE)", ()),
     ):
         await conn.execute(statement, *arguments, timeout=3600)

@@ -152,7 +152,7 @@ COUNTS = f"""{_RANKED}
 
 SNAPSHOT = f"""{SEGMENTED}
     INSERT INTO segment_snapshot_member (snapshot_date, account_no, level, lifecycle, abc, revenue_cents)
-    SELECT {_P.on}, account_no, level, lifecycle, abc, revenue_cents FROM segmented"""
+    SELECT {_P.on}, account_no, level, lifecycle, abc, revenue_cents FROM segmented ORDER BY account_no"""
 
 
 def parameters(bounds: Bounds) -> tuple[Any, ...]:
