@@ -11,9 +11,10 @@ from eventing.records import Message
 from httpx import AsyncClient
 from loyalty.audit.state import states
 from loyalty.points.store import find_account
+from loyalty.rewards.service import spend
 from loyalty.subscriptions import CUSTOMER_STATUS, PURCHASES
 from loyalty.vouchers.codes import parse_keys
-from loyalty.vouchers.service import Vouchers
+from loyalty.vouchers.service import Issued, Vouchers
 from programme.facts import PURCHASE_COMPLETED, PURCHASE_RETURNED
 from programme.instants import parse_instant
 from programme.terms import Programme
@@ -143,7 +144,8 @@ async def test_vouchers_are_open_as_of_then(
     await arrive(post, bought("X", FEBRUARY_3, 700), FEBRUARY_3)
     async with conn.transaction():
         vouchers = Vouchers(programme, parse_keys("1:" + "42" * 32))
-        issued = await vouchers.issue(conn, "M1", "voucher-5", parse_instant(MARCH_4))
+        issued = await spend(conn, programme, vouchers, "M1", "voucher-5", parse_instant(MARCH_4))
+    assert isinstance(issued, Issued)
     voucher_id = issued.voucher.voucher_id
     await arrive(post, bought("Y", APRIL_3, 10, vouchers=(voucher_id,)), MAY_3)
 

@@ -15,6 +15,7 @@ from eventing.outbox import unpack
 from eventing.records import Message
 from loyalty.audit.state import states
 from loyalty.audit.verify import verify
+from loyalty.rewards.service import spend
 from loyalty.subscriptions import CUSTOMER_STATUS, PURCHASES
 from loyalty.vouchers.codes import parse_keys
 from loyalty.vouchers.service import Vouchers
@@ -54,7 +55,7 @@ def timeline(events: int, steps: list[dict[str, Any]], member_id: str = "M1") ->
 async def spend_500(conn: asyncpg.Connection, programme: Programme) -> None:
     async with conn.transaction():
         vouchers = Vouchers(programme, parse_keys("1:" + "42" * 32))
-        await vouchers.issue(conn, "M1", "voucher-5", parse_instant("2026-03-04T12:00:00Z"))
+        await spend(conn, programme, vouchers, "M1", "voucher-5", parse_instant("2026-03-04T12:00:00Z"))
 
 
 SILVER_IN_MARCH: list[dict[str, Any]] = [

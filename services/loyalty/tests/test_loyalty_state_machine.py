@@ -40,7 +40,7 @@ from loyalty.points.store import find_account
 from loyalty.rewards.service import spend
 from loyalty.subscriptions import CUSTOMER_STATUS, PURCHASES, subscriptions
 from loyalty.vouchers.codes import parse_keys
-from loyalty.vouchers.service import Vouchers
+from loyalty.vouchers.service import Issued, Vouchers
 from programme.calendar import boundary_us
 from programme.facts import PURCHASE_COMPLETED, PURCHASE_RETURNED
 from programme.instants import format_instant, parse_instant
@@ -214,13 +214,15 @@ class Club(RuleBasedStateMachine):
 
     def spend(self, member: str) -> None:
         balance = self.model.state(member, END, self.now_us)["balance"]
-        work = partial(self.stage.desk.issue, self.stage.conn, member, "voucher-5", self.now_us)
+        stage = self.stage
+        work = partial(spend, stage.conn, stage.programme, stage.desk, member, "voucher-5", self.now_us)
         if balance < 500:
             with pytest.raises(InsufficientPoints) as refused:
                 self.stage.call(work)
             assert refused.value.extensions["balance_points"] == balance
         else:
             issued = self.stage.call(work)
+            assert isinstance(issued, Issued)
             assert issued.balance_points == balance - 500
             assert self.account(member).balance_points == balance - 500, "spending posts what has expired first"
             self.codes.append((issued.code, issued.voucher.voucher_id))

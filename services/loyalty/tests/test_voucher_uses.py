@@ -16,10 +16,11 @@ from eventing.records import Message
 from loyalty.audit.state import states
 from loyalty.audit.verify import verify
 from loyalty.errors import PurchaseHasVoucher, VoucherAlreadyRedeemed
+from loyalty.rewards.service import spend
 from loyalty.subscriptions import PURCHASES
 from loyalty.vouchers.codes import parse_keys
 from loyalty.vouchers.codes import voucher_id as voucher_id_of
-from loyalty.vouchers.service import Vouchers
+from loyalty.vouchers.service import Issued, Vouchers
 from loyalty.vouchers.store import read_vouchers
 from programme.facts import PURCHASE_COMPLETED, PURCHASE_RETURNED
 from programme.instants import parse_instant
@@ -57,13 +58,15 @@ Issue = Callable[[str], Awaitable[str]]
 
 
 @pytest.fixture
-def issue(post: Post, conn: asyncpg.Connection, desk: Vouchers) -> Issue:
+def issue(post: Post, conn: asyncpg.Connection, programme: Programme, desk: Vouchers) -> Issue:
     """`await issue(member_id)`: the member earns 2,000 points and has a voucher for 500 of them; its id."""
 
     async def issue_to(member_id: str) -> str:
         await post(bought("p0", member_id=member_id, cents=200_000, at="01"))
         async with conn.transaction():
-            return (await desk.issue(conn, member_id, "voucher-5", ISSUED)).voucher.voucher_id
+            issued = await spend(conn, programme, desk, member_id, "voucher-5", ISSUED)
+        assert isinstance(issued, Issued)
+        return issued.voucher.voucher_id
 
     return issue_to
 

@@ -6,16 +6,17 @@ moment at which one exists without the other.
 """
 
 import hashlib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
 
+import asyncpg
 import sqlalchemy as sa
 from asyncpg.pool import PoolConnectionProxy
 from fastapi import FastAPI, Header, Request, Response, Security
 from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy.dialects.postgresql import BYTEA
 
-from webapi.auth import Caller, Require, dependencies_of
+from webapi.auth import Caller, Require, authenticated, dependencies_of
 from webapi.database import Connection, RequestTransaction
 from webapi.problems import Problem
 
@@ -53,6 +54,9 @@ class InFlight(Problem):
     title = "The same request is being worked on"
     header_names = ("Retry-After",)
 
+    def __init__(self) -> None:
+        super().__init__("wait for its answer, then send it again with the same key")
+
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": "1"}
@@ -61,14 +65,20 @@ class InFlight(Problem):
 PROBLEMS = (KeyReused, InFlight)
 
 
-class _Claim(NamedTuple):
-    """What the running request will be remembered by."""
+class Claim(NamedTuple):
+    """What a request will be remembered by: whose it is, its key, what it asks for, and whom it is about."""
 
-    connection: Connection
     caller: str
     key: str
     request_hash: bytes
     about: str | None
+
+
+class Remembered(NamedTuple):
+    """The answer that an earlier request of the same key got."""
+
+    status: int
+    body: bytes
 
 
 class _Replay(Exception):
@@ -76,31 +86,39 @@ class _Replay(Exception):
         self.response = response
 
 
-class Idempotent(Require):
-    """The dependency behind `idempotent`: `require`, and then claims the request's Idempotency-Key."""
+Key = Annotated[
+    str,
+    Header(
+        alias=IDEMPOTENCY_KEY,
+        pattern=r"^[\x21-\x7e]{1,255}$",
+        description="Made by the caller, new for each thing to do; the same key repeats the answer.",
+        examples=["order-184-1"],
+    ),
+]
+
+
+class Keyed(Require):
+    """The dependency behind `keyed`: `require`, and then what the request would be remembered by."""
 
     def __init__(self, scopes: Iterable[str], about: str | None = None) -> None:
         super().__init__(scopes)
         self.about = about
 
-    async def __call__(  # type: ignore[override]  # more is injected than `require` needs
-        self,
-        request: Request,
-        transaction: RequestTransaction,
-        key: Annotated[
-            str,
-            Header(
-                alias=IDEMPOTENCY_KEY,
-                pattern=r"^[\x21-\x7e]{1,255}$",
-                description="Made by the caller, new for each thing to do; the same key repeats the answer.",
-                examples=["order-184-1"],
-            ),
-        ],
-    ) -> Caller:
+    async def __call__(self, request: Request, key: Key) -> Claim:  # type: ignore[override]  # `require` needs no key
         caller = await super().__call__(request)
         about = None if self.about is None else request.path_params[self.about]
-        await _claim(request, transaction, caller, key, about)
-        return caller
+        return Claim(caller.identity, key, await _request_hash(request), about)
+
+
+class Idempotent(Keyed):
+    """The dependency behind `idempotent`: claims the request's Idempotency-Key in its transaction."""
+
+    async def __call__(  # type: ignore[override]  # more is injected than the other needs
+        self, request: Request, transaction: RequestTransaction, key: Key
+    ) -> Caller:
+        claim = await super().__call__(request, key)
+        await _claim(request, transaction, claim)
+        return await authenticated(request)
 
 
 def idempotent(*scopes: str, about: str | None = None) -> Any:
@@ -110,6 +128,14 @@ def idempotent(*scopes: str, about: str | None = None) -> Any:
     `APIRouter(route_class=IdempotentRoute)`.
     """
     return Security(Idempotent(scopes, about), scopes=list(scopes))
+
+
+def keyed(*scopes: str, about: str | None = None) -> Any:
+    """Like `idempotent(...)`, for a route that carries out many requests in one transaction.
+
+    It gets the `Claim`, and has to answer by `claim_all` and `remember_all` itself.
+    """
+    return Security(Keyed(scopes, about), scopes=list(scopes))
 
 
 class IdempotentRoute(APIRoute):
@@ -134,9 +160,11 @@ class IdempotentRoute(APIRoute):
                 response = await handle(request)
             except _Replay as replay:
                 return replay.response
-            claim: _Claim | None = getattr(request.state, "idempotency_claim", None)
-            if claim is not None and 200 <= response.status_code < 300:
-                await _remember(claim, response.status_code, self.abridge(bytes(response.body)))
+            claimed: tuple[Connection, Claim] | None = getattr(request.state, "idempotency_claim", None)
+            if claimed is not None and 200 <= response.status_code < 300:
+                connection, claim = claimed
+                answer = Remembered(response.status_code, self.abridge(bytes(response.body)))
+                await remember_all(connection, [(claim, answer)])
             return response
 
         return handle_once
@@ -176,27 +204,74 @@ async def forget(connection: Connection | PoolConnectionProxy, about: str) -> No
     await connection.execute("DELETE FROM idempotency_key WHERE about = $1", about)
 
 
-async def _claim(request: Request, connection: Connection, caller: Caller, key: str, about: str | None) -> None:
-    """Raises InFlight, KeyReused, or _Replay; returns when this request is the first of its key."""
-    owner = caller.identity
-    claim = _Claim(connection, owner, key, await _request_hash(request), about)
-    # Tried before anything else is locked: waiting here would only queue up the impatient.
-    if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _lock_number(claim)):
-        raise InFlight("wait for its answer, then send it again with the same key")
-    # A statement of its own: it sees what the previous holder of the lock has committed.
-    row = await connection.fetchrow(
-        "SELECT request_hash, status, body FROM idempotency_key WHERE caller = $1 AND key = $2", owner, key
+async def claim_all(connection: Connection, claims: Sequence[Claim]) -> list[Remembered | Problem | None]:
+    """For each whether it is the first of its key (None), has an answer already, or ends in InFlight or KeyReused.
+
+    Their keys differ, and all of one transaction are claimed at once, before anything else is locked: whoever would
+    wait here would only queue up the impatient.
+    """
+    numbers = [_lock_number(claim) for claim in claims]
+    free = await connection.fetch(
+        "SELECT number FROM unnest($1::bigint[]) AS number WHERE pg_try_advisory_xact_lock(number)", numbers
     )
+    claimed = {row["number"] for row in free}
+    # A statement of its own: it sees what the previous holders of the locks have committed.
+    rows = await connection.fetch(
+        """
+        SELECT caller, key, request_hash, status, body FROM idempotency_key
+        JOIN unnest($1::text[], $2::text[]) AS claimed(caller, key) USING (caller, key)
+        """,
+        [claim.caller for claim in claims],
+        [claim.key for claim in claims],
+    )
+    known = {(row["caller"], row["key"]): row for row in rows}
+    return [
+        _outcome(claim, known.get((claim.caller, claim.key))) if number in claimed else InFlight()
+        for claim, number in zip(claims, numbers, strict=True)
+    ]
+
+
+def _outcome(claim: Claim, row: asyncpg.Record | None) -> Remembered | Problem | None:
     if row is None:
-        request.state.idempotency_claim = claim
-        return
+        return None
     if row["request_hash"] != claim.request_hash:
-        raise KeyReused("use a new key for a new request")
-    route = request.scope["route"]
-    assert isinstance(route, IdempotentRoute), "refuse_forgetful_routes lets no other through"
-    body = await route.complete(request, connection, row["body"])
-    media_type = "application/json" if body else None
-    raise _Replay(Response(body, row["status"], headers={REPLAYED: "true"}, media_type=media_type))
+        return KeyReused("use a new key for a new request")
+    return Remembered(row["status"], row["body"])
+
+
+async def remember_all(connection: Connection, answers: Sequence[tuple[Claim, Remembered]]) -> None:
+    """Keep the answers to claimed requests, in the transaction of their effects."""
+    await connection.execute(
+        """
+        INSERT INTO idempotency_key (caller, key, request_hash, status, body, about)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::int[], $5::bytea[], $6::text[])
+        """,
+        [claim.caller for claim, _ in answers],
+        [claim.key for claim, _ in answers],
+        [claim.request_hash for claim, _ in answers],
+        [answer.status for _, answer in answers],
+        [answer.body for _, answer in answers],
+        [claim.about for claim, _ in answers],
+    )
+
+
+def replay(answer: Remembered) -> Response:
+    """The answer again, marked as one that was given before."""
+    media_type = "application/json" if answer.body else None
+    return Response(answer.body, answer.status, headers={REPLAYED: "true"}, media_type=media_type)
+
+
+async def _claim(request: Request, connection: Connection, claim: Claim) -> None:
+    """Raises InFlight, KeyReused, or _Replay; returns when this request is the first of its key."""
+    [outcome] = await claim_all(connection, [claim])
+    if outcome is None:
+        request.state.idempotency_claim = (connection, claim)
+    elif isinstance(outcome, Problem):
+        raise outcome
+    else:
+        route = request.scope["route"]
+        assert isinstance(route, IdempotentRoute), "refuse_forgetful_routes lets no other through"
+        raise _Replay(replay(outcome._replace(body=await route.complete(request, connection, outcome.body))))
 
 
 async def _request_hash(request: Request) -> bytes:
@@ -205,18 +280,6 @@ async def _request_hash(request: Request) -> bytes:
     return hashlib.sha256(b"\n".join((request.method.encode(), path, await request.body()))).digest()
 
 
-def _lock_number(claim: _Claim) -> int:
+def _lock_number(claim: Claim) -> int:
     digest = hashlib.sha256(f"idempotency\n{claim.caller}\n{claim.key}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
-
-
-async def _remember(claim: _Claim, status: int, body: bytes) -> None:
-    await claim.connection.execute(
-        "INSERT INTO idempotency_key (caller, key, request_hash, status, body, about) VALUES ($1, $2, $3, $4, $5, $6)",
-        claim.caller,
-        claim.key,
-        claim.request_hash,
-        status,
-        body,
-        claim.about,
-    )

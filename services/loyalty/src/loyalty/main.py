@@ -71,4 +71,5 @@ def build(settings: ApiSettings, programme: Programme) -> FastAPI:
     app.state.programme = programme
     app.state.secret = secret
     app.state.vouchers = Vouchers(programme, settings.keys())
+    app.state.rewards = rewards_api.RewardDesk(app.state.database, programme, app.state.vouchers)
     return app

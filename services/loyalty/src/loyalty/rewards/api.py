@@ -1,47 +1,30 @@
 """What points buy, and buying it."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from programme.instants import to_datetime
+from programme.terms import Programme
 from pydantic import Field, RootModel
 from webapi.auth import Caller, require
-from webapi.database import RequestTransaction
+from webapi.database import Database
 from webapi.idempotency import PROBLEMS as IDEMPOTENCY_PROBLEMS
-from webapi.idempotency import IdempotentRoute, idempotent
+from webapi.idempotency import Claim, keyed
+from webapi.keyed_requests import Answer, KeyedRequests
 from webapi.models import Instant, Model
-from webapi.problems import responses
+from webapi.problems import Problem, responses
 
 from loyalty.errors import InsufficientPoints, MemberNotFound, RewardNotFound
-from loyalty.parameters import MemberId, Now, TheProgramme, TheVouchers
+from loyalty.parameters import MemberId, Now, TheProgramme
 from loyalty.points.store import Connection
-from loyalty.rewards.service import Ordered, spend
+from loyalty.rewards.service import Bought, Order, Ordered, spend_all
 from loyalty.vouchers.codes import grouped
 from loyalty.vouchers.service import Vouchers
 from loyalty.vouchers.store import find_voucher
 
-
-class CodelessRoute(IdempotentRoute):
-    """Remembers issued vouchers without their codes, which are derived again: a stolen table holds none."""
-
-    def abridge(self, body: bytes) -> bytes:
-        """The answer with an empty `code`, if it has one."""
-        answer = json.loads(body)
-        return json.dumps(answer | {"code": ""}).encode() if "code" in answer else body
-
-    async def complete(self, request: Request, connection: Connection, body: bytes) -> bytes:
-        """The answer with the voucher's code, if it had one."""
-        answer = json.loads(body)
-        if "code" not in answer:
-            return body
-        vouchers: Vouchers = request.app.state.vouchers
-        voucher = await find_voucher(connection, answer["voucher_id"])
-        assert voucher is not None, "an answer is remembered in the transaction that stores its voucher"
-        return json.dumps(answer | {"code": grouped(vouchers.code_of(voucher))}).encode()
-
-
-router = APIRouter(tags=["rewards"], route_class=CodelessRoute)
+router = APIRouter(tags=["rewards"])
 
 
 class RewardRequest(Model):
@@ -118,22 +101,49 @@ async def read_rewards(
     )
 
 
+class RewardDesk(KeyedRequests[Order]):
+    """Turns points into rewards, for as many members at once as ask.
+
+    Answers are kept without the codes of their vouchers, which are derived again: a stolen table holds none.
+    """
+
+    def __init__(self, database: Database, programme: Programme, vouchers: Vouchers) -> None:
+        self._programme = programme
+        self._vouchers = vouchers
+        super().__init__(database, self._spend, self._with_code, whose=lambda order: order.member_id)
+
+    async def _spend(self, conn: Connection, orders: Sequence[Order]) -> list[Answer | Problem]:
+        bought = await spend_all(conn, self._programme, self._vouchers, orders)
+        return [each if isinstance(each, Problem) else _answer(each) for each in bought]
+
+    async def _with_code(self, conn: Connection, kept: bytes) -> bytes:
+        answer = json.loads(kept)
+        if "code" not in answer:
+            return kept
+        voucher = await find_voucher(conn, answer["voucher_id"])
+        assert voucher is not None, "an answer is remembered in the transaction that stores its voucher"
+        return json.dumps(answer | {"code": grouped(self._vouchers.code_of(voucher))}).encode()
+
+
 @router.post(
     "/v1/members/{member_id}/rewards",
     status_code=201,
+    response_model=BoughtReward,
     responses=responses(MemberNotFound, RewardNotFound, InsufficientPoints, *IDEMPOTENCY_PROBLEMS),
 )
 async def redeem_points(
     member_id: MemberId,
     body: RewardRequest,
-    transaction: RequestTransaction,
-    programme: TheProgramme,
-    vouchers: TheVouchers,
+    request: Request,
     now: Now,
-    caller: Annotated[Caller, idempotent("vouchers:write", about="member_id")],
-) -> BoughtReward:
+    claim: Annotated[Claim, keyed("vouchers:write", about="member_id")],
+) -> Response:
     """Turn points into a reward; the same `Idempotency-Key` gives the same one again, never a second one."""
-    bought = await spend(transaction, programme, vouchers, member_id, body.reward, now)
+    desk: RewardDesk = request.app.state.rewards
+    return await desk.answer(claim, Order(member_id, body.reward, now))
+
+
+def _answer(bought: Bought) -> Answer:
     if isinstance(bought, Ordered):
         product = bought.product
         ordered = OrderedProduct(
@@ -144,7 +154,8 @@ async def redeem_points(
             ordered_at=to_datetime(product.ordered_us),
             balance_points=bought.balance_points,
         )
-        return BoughtReward(ordered)
+        told = ordered.model_dump_json().encode()
+        return Answer(201, told, told)
     voucher = bought.voucher
     issued = IssuedVoucher(
         voucher_id=voucher.voucher_id,
@@ -154,4 +165,5 @@ async def redeem_points(
         valid_until=to_datetime(voucher.valid_until_us),
         balance_points=bought.balance_points,
     )
-    return BoughtReward(issued)
+    kept = issued.model_copy(update={"code": ""})
+    return Answer(201, issued.model_dump_json().encode(), kept.model_dump_json().encode())

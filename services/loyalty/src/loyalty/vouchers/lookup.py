@@ -3,13 +3,14 @@
 The only place that says that there is no voucher with a code: whoever guesses codes comes by here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from eventing.outbox import enqueue
+from eventing.records import Message
 
 from loyalty import events
-from loyalty.errors import InsufficientPoints, MemberNotFound, VoucherNotFound
+from loyalty.errors import VoucherNotFound
 from loyalty.points import store as accounts
 from loyalty.points.account import Account
 from loyalty.points.store import Connection
@@ -55,35 +56,19 @@ async def lock_owner(conn: Connection, owned: Owned) -> Desk:
     return Desk(voucher, account, account.member_id)
 
 
-async def account_that_affords(conn: Connection, member_id: str, reward_name: str, points: int, now_us: int) -> Account:
-    """Lock the account of a member who can pay for a reward.
-
-    Who cannot is refused before: a hundred requests at once for points that are gone need not queue for the lock.
-    Raises `MemberNotFound`, `InsufficientPoints`.
-    """
-    found = await accounts.find_account(conn, member_id)
-    if found is None:
-        raise MemberNotFound(f"There is no member {member_id}.")
-    _refuse_without(found, reward_name, points, now_us)
-    account = await _locked(conn, found.account_no)
-    if account is None or account.member_id is None:
-        raise MemberNotFound(f"There is no member {member_id}.")
-    _refuse_without(account, reward_name, points, now_us)
-    return account
-
-
 async def save(conn: Connection, account: Account, event: Callable[[int], events.AccountEvent]) -> None:
     """Write the account, then publish its new entries and, as the next version, `event`."""
-    posted = events.points_posted(account)
-    messages = [events.account_message(account, event(account.next_event_no()))]
-    await accounts.write_accounts(conn, [account])
-    await enqueue(conn, [*posted, *messages])
+    await save_all(conn, [(account, event)])
 
 
-def _refuse_without(account: Account, reward_name: str, points: int, now_us: int) -> None:
-    balance = account.available_points(now_us)
-    if balance < points:
-        raise InsufficientPoints(f"{reward_name} costs {points} points.", balance_points=balance, needed_points=points)
+async def save_all(conn: Connection, changes: Sequence[tuple[Account, Callable[[int], events.AccountEvent]]]) -> None:
+    """`save` for several accounts, each once, in as many statements as for one."""
+    messages: list[Message] = []
+    for account, event in changes:
+        messages += events.points_posted(account)
+        messages.append(events.account_message(account, event(account.next_event_no())))
+    await accounts.write_accounts(conn, [account for account, _ in changes])
+    await enqueue(conn, messages)
 
 
 async def _locked(conn: Connection, account_no: int) -> Account | None:

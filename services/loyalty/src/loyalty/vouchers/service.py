@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from programme.calendar import civil_year
 from programme.instants import format_instant
-from programme.terms import Programme
+from programme.terms import Programme, Reward
 
 from loyalty import events
-from loyalty.errors import RewardNotFound, VoucherAlreadyRedeemed
+from loyalty.errors import VoucherAlreadyRedeemed
+from loyalty.points.account import Account
 from loyalty.points.store import Connection
 from loyalty.vouchers import store
 from loyalty.vouchers.checkout import Checkout
 from loyalty.vouchers.codes import VoucherKeys, voucher_id
 from loyalty.vouchers.domain import Voucher, VoucherState, settle, valid_until_us
-from loyalty.vouchers.lookup import account_that_affords, find_code, find_id, lock_owner, save
+from loyalty.vouchers.lookup import find_code, find_id, lock_owner, save
 
 MOST_LOOKED_AT = 1_000
 """Vouchers read for one page of those in one state."""
@@ -27,6 +29,15 @@ class Issued(NamedTuple):
     balance_points: int
 
 
+class Payment(NamedTuple):
+    """A reward, its name in the terms, and the locked account that can pay for it."""
+
+    account: Account
+    name: str
+    reward: Reward
+    now_us: int
+
+
 class Vouchers(Checkout):
     """The voucher desk: programme and code keys in hand."""
 
@@ -34,48 +45,38 @@ class Vouchers(Checkout):
         super().__init__(programme)
         self._keys = keys
 
-    async def issue(self, conn: Connection, member_id: str, reward_name: str, now_us: int) -> Issued:
-        """Debit a reward's points and issue its voucher (rules 3.10).
+    async def issue(self, conn: Connection, payments: Sequence[Payment]) -> list[Issued]:
+        """Debit rewards that are vouchers, and store these (rules 3.10). The caller saves the accounts."""
+        if not payments:
+            return []
+        numbers = await store.draw_voucher_nos(conn, len(payments))
+        vouchers = [self._new(payment, number) for payment, number in zip(payments, numbers, strict=True)]
+        by_id = {voucher.voucher_id: voucher for voucher in vouchers}
+        for named_id, naming in await store.read_namings(conn, by_id.keys()):  # only after a restored backup
+            by_id[named_id].add_naming(naming)
+        for payment, voucher in zip(payments, vouchers, strict=True):
+            _debit(payment.account, voucher, payment.now_us)
+        await store.add_vouchers(conn, vouchers)
+        return [
+            Issued(voucher, self.code_of(voucher), payment.account.available_points(payment.now_us))
+            for payment, voucher in zip(payments, vouchers, strict=True)
+        ]
 
-        Raises `RewardNotFound`, `MemberNotFound`, `InsufficientPoints`.
-        """
-        terms = self._programme.at(now_us)
-        reward = terms.rewards.get(reward_name)
-        if reward is None or reward.kind != "voucher":
-            raise RewardNotFound(f"The programme has no voucher {reward_name!r}.")
-        account = await account_that_affords(conn, member_id, reward_name, reward.points, now_us)
-        number = await store.draw_voucher_no(conn)
-        code = self._keys.code(number, self._keys.newest)
+    def _new(self, payment: Payment, number: int) -> Voucher:
         voucher = Voucher(
             voucher_no=number,
-            voucher_id=voucher_id(code),
+            voucher_id=voucher_id(self._keys.code(number, self._keys.newest)),
             key_version=self._keys.newest,
-            account_no=account.account_no,
-            reward=reward_name,
-            value_cents=reward.value_cents,
-            points=reward.points,
-            issued_us=now_us,
-            valid_until_us=valid_until_us(now_us, reward.valid_years),
-            posted_points=reward.points,
+            account_no=payment.account.account_no,
+            reward=payment.name,
+            value_cents=payment.reward.value_cents,
+            points=payment.reward.points,
+            issued_us=payment.now_us,
+            valid_until_us=valid_until_us(payment.now_us, payment.reward.valid_years),
+            posted_points=payment.reward.points,
         )
-        voucher.notice_due_us = voucher.next_notice_us(self._programme, now_us)
-        account.post_expiry(now_us)
-        charged = voucher.charges_by_year()
-        account.add_debits(charged)
-        account.post("reward", -reward.points, cause_id=voucher.voucher_id)
-        for _, naming in await store.read_namings(conn, [voucher.voucher_id]):  # only after a restored backup
-            voucher.add_naming(naming)
-        settle(voucher, account, charged, None)
-        await store.add_voucher(conn, voucher)
-        until = format_instant(voucher.valid_until_us)
-        await save(
-            conn,
-            account,
-            lambda event_no: events.VoucherIssued(
-                member_id, event_no, voucher.voucher_id, voucher.value_cents, voucher.points, until
-            ),
-        )
-        return Issued(voucher, code, account.available_points(now_us))
+        voucher.notice_due_us = voucher.next_notice_us(self._programme, payment.now_us)
+        return voucher
 
     async def check(self, conn: Connection, code: str) -> Voucher:
         """Look a voucher up by its code. Raises `VoucherNotFound`."""
@@ -128,3 +129,11 @@ class Vouchers(Checkout):
     def code_of(self, voucher: Voucher) -> str:
         """The code of a stored voucher, for its owner's eyes."""
         return self._keys.code(voucher.voucher_no, voucher.key_version)
+
+
+def _debit(account: Account, voucher: Voucher, now_us: int) -> None:
+    account.post_expiry(now_us)
+    charged = {civil_year(voucher.issued_us): voucher.points}
+    account.add_debits(charged)
+    account.post("reward", -voucher.points, cause_id=voucher.voucher_id)
+    settle(voucher, account, charged, None)

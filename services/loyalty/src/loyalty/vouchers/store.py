@@ -167,31 +167,36 @@ async def write_vouchers(conn: Connection, vouchers: Iterable[Voucher]) -> None:
         )
 
 
-async def draw_voucher_no(conn: Connection) -> int:
-    """The number of the next voucher; drawn first because the code is derived from it."""
-    number: int = await conn.fetchval("SELECT nextval(pg_get_serial_sequence('voucher', 'voucher_no'))")
-    return number
+async def draw_voucher_nos(conn: Connection, count: int) -> list[int]:
+    """The numbers of the next vouchers; drawn first because the codes are derived from them."""
+    rows = await conn.fetch(
+        "SELECT nextval(pg_get_serial_sequence('voucher', 'voucher_no')) AS number FROM generate_series(1, $1::int)",
+        count,
+    )
+    return [row["number"] for row in rows]
 
 
-async def add_voucher(conn: Connection, voucher: Voucher) -> None:
-    """Store a voucher under the number drawn for it."""
+async def add_vouchers(conn: Connection, vouchers: Sequence[Voucher]) -> None:
+    """Store vouchers under the numbers drawn for them."""
     await conn.execute(
         """
         INSERT INTO voucher (voucher_no, voucher_id, key_version, account_no, reward, value_cents, points,
                              issued_at, valid_until, posted_points, notice_due_at)
-        OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        OVERRIDING SYSTEM VALUE
+        SELECT * FROM unnest($1::bigint[], $2::text[], $3::int[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[],
+                             $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::timestamptz[])
         """,
-        voucher.voucher_no,
-        voucher.voucher_id,
-        voucher.key_version,
-        voucher.account_no,
-        voucher.reward,
-        voucher.value_cents,
-        voucher.points,
-        to_datetime(voucher.issued_us),
-        to_datetime(voucher.valid_until_us),
-        voucher.posted_points,
-        _at(voucher.notice_due_us),
+        [voucher.voucher_no for voucher in vouchers],
+        [voucher.voucher_id for voucher in vouchers],
+        [voucher.key_version for voucher in vouchers],
+        [voucher.account_no for voucher in vouchers],
+        [voucher.reward for voucher in vouchers],
+        [voucher.value_cents for voucher in vouchers],
+        [voucher.points for voucher in vouchers],
+        [to_datetime(voucher.issued_us) for voucher in vouchers],
+        [to_datetime(voucher.valid_until_us) for voucher in vouchers],
+        [voucher.posted_points for voucher in vouchers],
+        [_at(voucher.notice_due_us) for voucher in vouchers],
     )
 
 
