@@ -146,3 +146,39 @@ async def test_a_body_in_chunks_is_limited_on_the_wire(
         await testing.wait_for(lambda: server.answers("/readyz"))
         answer = await server.client.post("/v1/echo", content=body(), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+ENDLESS_BYTES = 64 * 1024 * 1024  # more than what waits between two sockets
+HEAD = b"POST /v1/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "endless"),
+    [
+        (b"GET /", b"a"),
+        (b"GET / HTTP/1.1\r\nX-Long: ", b"a"),
+        (b"GET / HTTP/1.1\r\n", b"X-Many: a\r\n"),
+        (HEAD + b"\r\n5\r\n", b"0"),
+        (HEAD + b"\r\n1;", b"extension"),
+        (HEAD + b"\r\n0\r\n", b"X-Trailer: a\r\n"),
+    ],
+    ids=["path", "header", "headers", "chunk size", "chunk extension", "trailers"],
+)
+async def test_nothing_before_or_beside_a_body_is_endless(
+    database: ServiceDatabase, beginning: bytes, endless: bytes
+) -> None:
+    async with served(database.app_url) as server:
+        await testing.wait_for(lambda: server.answers("/livez"))
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.client.base_url.port)
+        writer.write(beginning)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof() and sent < ENDLESS_BYTES:
+                writer.write(endless * 1000)
+                sent += 1000 * len(endless)
+                await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), STOP_SECONDS)
+        writer.close()
+        assert sent < ENDLESS_BYTES, "the connection is still open"
+        assert await server.answers("/livez")

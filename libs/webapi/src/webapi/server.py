@@ -10,6 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import start_http_server
 
+from webapi.http_protocol import BoundedHttpProtocol
+
 log = structlog.get_logger(__name__)
 
 SHUTDOWN_SECONDS = 10
@@ -41,6 +43,10 @@ def _config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
         app,
         host=host,
         port=port,
+        loop="uvloop",
+        http=BoundedHttpProtocol,
+        ws="none",
+        proxy_headers=False,
         log_config=None,
         access_log=False,
         server_header=False,
