@@ -1,16 +1,18 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import asyncpg
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from webapi import testing
 from webapi.app import build_app
 from webapi.auth import Caller
-from webapi.database import RequestTransaction
-from webapi.idempotency import PROBLEMS, ForgetfulRoute, IdempotentRoute, idempotent, purge
+from webapi.database import Connection, RequestTransaction
+from webapi.idempotency import PROBLEMS, Claim, ForgetfulRoute, IdempotentRoute, idempotent, keyed, purge
+from webapi.keyed_requests import Answer, KeyedRequests
 from webapi.keys import ApiKeys, KeyText, create
 from webapi.models import Model
 from webapi.problems import Problem, responses
@@ -31,6 +33,52 @@ class TooBig(Problem):
     title = "There is no room"
 
 
+class Wanted(NamedTuple):
+    """What a request asks for where many are carried out together."""
+
+    thing_id: str
+    size: int
+
+    def owner(self) -> str:
+        return self.thing_id
+
+
+def make_together_router(gate: testing.Gate) -> APIRouter:
+    """The same as `make_router`, for as many as ask at once."""
+    router = APIRouter(route_class=IdempotentRoute)
+
+    async def add_all(conn: Connection, wanted: Sequence[Wanted]) -> list[Answer | Problem]:
+        answers: list[Answer | Problem] = []
+        for thing_id, size in wanted:
+            if size > 100:
+                answers.append(TooBig("at most 100"))
+                continue
+            await conn.execute("INSERT INTO thing VALUES ($1, $2)", thing_id, size)
+            if size == 99:
+                await gate.pass_through()
+            told = {"thing_id": thing_id.partition("-")[2], "things": await conn.fetchval("SELECT count(*) FROM thing")}
+            answers.append(Answer(201, json.dumps(told).encode(), json.dumps(told | {"thing_id": ""}).encode()))
+        return answers
+
+    async def complete(conn: Connection, kept: bytes) -> bytes:
+        return json.dumps(json.loads(kept) | {"thing_id": "a"}).encode()
+
+    @router.post("/v1/things/{thing_id}", status_code=201, responses=responses(TooBig, *PROBLEMS))
+    async def add(
+        thing_id: str, thing: Thing, request: Request, claim: Annotated[Claim, keyed("things:write", about="thing_id")]
+    ) -> Response:
+        state = request.app.state
+        if not hasattr(state, "things"):
+            state.things = KeyedRequests[Wanted](
+                state.database, add_all, complete, whose=lambda wanted: wanted.thing_id
+            )
+        wanted = Wanted(f"{claim.caller.partition('/')[0]}-{thing_id}", thing.size)
+        answer: Response = await state.things.answer(claim, wanted)
+        return answer
+
+    return router
+
+
 def make_router(gate: testing.Gate) -> APIRouter:
     router = APIRouter(route_class=IdempotentRoute)
 
@@ -48,6 +96,12 @@ def make_router(gate: testing.Gate) -> APIRouter:
             await gate.pass_through()
         return {"thing_id": thing_id, "things": await transaction.fetchval("SELECT count(*) FROM thing")}
 
+    return router
+
+
+def make_other_router() -> APIRouter:
+    router = APIRouter(route_class=IdempotentRoute)
+
     @router.post("/v1/touch", status_code=204)
     async def touch(transaction: RequestTransaction, caller: Annotated[Caller, idempotent("things:write")]) -> None:
         pass
@@ -64,11 +118,24 @@ def gate() -> testing.Gate:
     return testing.Gate()
 
 
+MakeRouter = Callable[[testing.Gate], APIRouter]
+
+
+@pytest.fixture(params=[make_router, make_together_router], ids=["alone", "together"])
+def make(request: pytest.FixtureRequest) -> MakeRouter:
+    """Both ways to keep the promises of a key."""
+    made: MakeRouter = request.param
+    return made
+
+
 @pytest.fixture
-async def client(build: Build, connection: asyncpg.Connection, gate: testing.Gate) -> AsyncIterator[httpx.AsyncClient]:
+async def client(
+    build: Build, connection: asyncpg.Connection, make: MakeRouter, gate: testing.Gate
+) -> AsyncIterator[httpx.AsyncClient]:
     await create(connection, SHOP, "shop", WRITE)
     await create(connection, TILL, "till", WRITE)
-    app = build(make_router(gate), authenticator=lambda database: ApiKeys(database, cache_seconds=0))
+    keys = {"authenticator": lambda database: ApiKeys(database, cache_seconds=0)}
+    app = build(make(gate), make_other_router(), **keys)
     async with testing.running(app) as client:
         client.headers["X-API-Key"] = str(SHOP)
         yield client
@@ -141,6 +208,20 @@ async def test_while_the_first_is_worked_on(
     again = await client.post("/v1/things/a", json={"size": 99}, headers=key("k"))
     assert (again.headers["idempotency-replayed"], again.content) == ("true", (await first).content)
     assert await things(connection) == 2
+
+
+async def test_while_the_first_is_worked_on_by_another_process(
+    build: Build, client: httpx.AsyncClient, connection: asyncpg.Connection, make: MakeRouter, gate: testing.Gate
+) -> None:
+    first = asyncio.create_task(client.post("/v1/things/a", json={"size": 99}, headers=key("k")))
+    await gate.reached.wait()
+    async with testing.running(build(make(gate))) as other:
+        impatient = await other.post("/v1/things/a", json={"size": 99}, headers=key("k"))
+        gate.opened.set()
+        assert (impatient.status_code, impatient.json()["code"]) == (409, "request_in_flight")
+        again = await asyncio.gather(first, other.post("/v1/things/a", json={"size": 99}, headers=key("k2")))
+    assert [answer.status_code for answer in again] == [201, 500], "the same thing twice is not for the key to hold"
+    assert await things(connection) == 1
 
 
 async def test_many_at_once_happen_once(client: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
@@ -220,8 +301,10 @@ class Desk:
         return Caller("desk", credential, WRITE)
 
 
-async def test_keys_of_people_at_one_client_are_their_own(build: Build, connection: asyncpg.Connection) -> None:
-    async with testing.running(build(make_router(testing.Gate()), authenticator=lambda database: Desk())) as client:
+async def test_keys_of_people_at_one_client_are_their_own(
+    build: Build, connection: asyncpg.Connection, make: MakeRouter
+) -> None:
+    async with testing.running(build(make(testing.Gate()), authenticator=lambda database: Desk())) as client:
         for person in ("anna", "bert"):
             answer = await client.post(
                 f"/v1/things/{person}", json={"size": 1}, headers={"Idempotency-Key": "k", "X-API-Key": person}

@@ -10,7 +10,7 @@ import traceback
 
 import structlog
 from prometheus_client import Counter, Histogram
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,14 +33,16 @@ SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
-RESPONSE_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+POLICY = b"content-security-policy"
+# As they go over the wire: every answer gets them.
+RESPONSE_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (POLICY, b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
 
 
 class AccessMiddleware:
@@ -64,7 +66,7 @@ class AccessMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._mark(request, MutableHeaders(scope=message))
+                self._mark(request, message)
             await send(message)
 
         started = time.perf_counter()
@@ -81,19 +83,19 @@ class AccessMiddleware:
         finally:
             self._record(request, status, time.perf_counter() - started)
 
-    def _mark(self, request: Request, headers: MutableHeaders) -> None:
-        headers["X-Request-Id"] = request.state.request_id
-        for name, value in RESPONSE_HEADERS.items():
-            headers.setdefault(name, value)
-        if request.url.path in self._without_policy:
-            del headers["Content-Security-Policy"]
+    def _mark(self, request: Request, message: Message) -> None:
+        headers = [*message.get("headers", ()), (b"x-request-id", request.state.request_id.encode())]
+        given = {name for name, _ in headers}
+        if request.scope["path"] in self._without_policy:
+            given.add(POLICY)
+        message["headers"] = headers + [header for header in RESPONSE_HEADERS if header[0] not in given]
 
     def _record(self, request: Request, status: int, seconds: float) -> None:
         method = request.method if request.method in METHODS else "(other)"
         route = _route(request.scope)
         REQUESTS.labels(method, route, str(status)).inc()
         SECONDS.labels(method, route).observe(seconds)
-        if request.url.path in self._quiet:
+        if request.scope["path"] in self._quiet:
             return
         tell = log.warning if status >= 500 else log.info
         tell(
