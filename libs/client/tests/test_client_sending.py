@@ -52,7 +52,7 @@ def serve() -> Iterator[Callable[..., tuple[Script, str]]]:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_PUT = do_POST = answer
+            do_GET = do_PUT = do_POST = do_DELETE = answer
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Not to the terminal."""
@@ -69,14 +69,18 @@ def serve() -> Iterator[Callable[..., tuple[Script, str]]]:
 
 
 def send_sync(url: str, call: Call[Any], **options: Any) -> Any:
+    """`known` among the options: only if it changed."""
+    conditions = {"known": options.pop("known")} if "known" in options else None
     with Client(url, **({"api_key": "k"} | options)) as client:
-        return client.send(call)
+        return client.send(call) if conditions is None else client.send_if_changed(call, **conditions)
 
 
 def send_async(url: str, call: Call[Any], **options: Any) -> Any:
+    conditions = {"known": options.pop("known")} if "known" in options else None
+
     async def run() -> Any:
         async with AsyncClient(url, **({"api_key": "k"} | options)) as client:
-            return await client.send(call)
+            return await (client.send(call) if conditions is None else client.send_if_changed(call, **conditions))
 
     return asyncio.run(run())
 
@@ -157,6 +161,32 @@ def test_an_answer_of_something_else_is_unreadable(serve: Serve, send: Send, ans
     with pytest.raises(Unreadable):
         send(url, calls.join("M1"))
     assert len(script.heard) == 1
+
+
+@both
+def test_an_answer_that_did_not_change_is_the_one_that_is_known(serve: Serve, send: Send) -> None:
+    script, url = serve(
+        (200, {"ETag": '"1"'}, JOINED[2]), (304, {"ETag": '"1"'}, b""), (200, {"ETag": '"2"'}, JOINED[2])
+    )
+    first = send(url, calls.join("M1"), known=None)
+    assert (first.value, first.etag) == (send_sync(serve(JOINED)[1], calls.join("M1")), '"1"')
+    assert send(url, calls.join("M1"), known=first) is first
+    assert send(url, calls.join("M1"), known=first).etag == '"2"'
+    assert [headers.get("If-None-Match") for *_, headers, _ in script.heard] == [None, '"1"', '"1"']
+
+
+@both
+def test_an_unasked_304_is_no_answer(serve: Serve, send: Send) -> None:
+    _, url = serve((304, {}, b""))
+    with pytest.raises(Unreadable):
+        send(url, calls.join("M1"))
+
+
+@both
+def test_a_call_may_have_no_result(serve: Serve, send: Send) -> None:
+    script, url = serve((204, {}, b""))
+    assert send(url, calls.erase("M1")) is None
+    assert script.heard[0][0] == "DELETE"
 
 
 @both

@@ -4,7 +4,7 @@
 """
 
 from kundenclub_client import calls, problems, results
-from kundenclub_client.call import Call
+from kundenclub_client.call import Call, Versioned
 from kundenclub_client.client import AsyncClient, Client
 from kundenclub_client.errors import ClientError, NoAnswer, ServiceProblem, Unreadable
 
@@ -16,6 +16,7 @@ __all__ = [
     "NoAnswer",
     "ServiceProblem",
     "Unreadable",
+    "Versioned",
     "calls",
     "problems",
     "results",

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -11,6 +11,14 @@ import msgspec
 Result = TypeVar("Result")
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
+
+
+@dataclass(frozen=True)
+class Versioned(Generic[Result]):
+    """An answer and what it is recognised by; `etag` is None where the service gives none."""
+
+    value: Result
+    etag: str | None
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class Call(Generic[Result]):
     method: str
     template: str
     result: Any = field(repr=False)
-    """The type of the result, as msgspec decodes it."""
+    """The type of the result, as msgspec decodes it; None: there is none."""
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str | int] = field(default_factory=dict)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -44,6 +52,8 @@ class Call(Generic[Result]):
 
     def read(self, content: bytes) -> Result:
         """The result in an answer's body. Raises msgspec.DecodeError; fields it does not know are passed over."""
+        if self.result is None:
+            return cast(Result, None)
         result: Result = msgspec.json.decode(content, type=self.result)
         return result
 

@@ -1,10 +1,11 @@
-"""Everything the client can ask: of loyalty, and with `status` of customer-status.
+"""Everything the client can ask: of loyalty, and from `status` on, at the end, of customer-status.
 
 `cents_by_class` is what is to be paid, in euro cents by product class. Instants have an offset.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from kundenclub_client import results
 from kundenclub_client.call import Call, given, new_key
@@ -21,11 +22,6 @@ def join(member_id: str) -> Call[results.Joined]:
 def member(member_id: str) -> Call[results.Member]:
     """Balance, level, what expires next and the open vouchers. Raises MemberNotFound."""
     return Call("read_member", "GET", MEMBER, results.Member, {"member_id": member_id})
-
-
-def status(member_id: str) -> Call[results.Status]:
-    """Of customer-status: the level, until when, and how far it is to the next. Raises MemberNotFound."""
-    return Call("member_status", "GET", f"{MEMBER}/status", results.Status, {"member_id": member_id})
 
 
 def entries(member_id: str, *, cursor: str | None = None, limit: int = 50) -> Call[results.Page[results.Entry]]:
@@ -132,6 +128,64 @@ def adjust(member_id: str, points: int, reason: str, text: str, *, key: str | No
     return Call(
         "adjust_points", "POST", template, results.Adjustment, path, body=body, idempotency_key=key or new_key()
     )
+
+
+def export(member_id: str) -> Call[dict[str, Any]]:
+    """Staff: everything loyalty holds about a member, to be given to them as it is. Raises MemberNotFound."""
+    return Call("export_member", "GET", f"{MEMBER}/export", dict[str, Any], {"member_id": member_id})
+
+
+def erase(member_id: str) -> Call[None]:
+    """Staff: erase a member, in both services and for ever. Again: nothing more. Raises MemberNotFound."""
+    return Call("erase_member", "DELETE", MEMBER, None, {"member_id": member_id})
+
+
+def status(member_id: str) -> Call[results.Status]:
+    """The level, until when, and how far it is to the next. Raises MemberNotFound."""
+    return Call("member_status", "GET", f"{MEMBER}/status", results.Status, {"member_id": member_id})
+
+
+def offers(
+    member_id: str | None = None, *, cursor: str | None = None, limit: int = 50
+) -> Call[results.Page[results.Offer]]:
+    """What this member may claim now and has not; without a member, all offers. Raises MemberNotFound."""
+    query = given(member_id=member_id, cursor=cursor, limit=limit)
+    return Call("list_offers", "GET", "/v1/offers", results.Page[results.Offer], query=query)
+
+
+def claim(offer_id: int, member_id: str, *, slot_no: int | None = None) -> Call[results.Claim]:
+    """A discount, a seat, or of a consultation a slot; again: the same claim.
+
+    Raises MemberNotFound, OfferNotFound, SlotNotFound, OfferClosed, NotOpenYet, LevelTooLow, OfferFull, SlotTaken,
+    SlotOver, AlreadyClaimed.
+    """
+    path, body = {"offer_id": str(offer_id)}, given(member_id=member_id, slot_no=slot_no)
+    return Call("claim_offer", "POST", "/v1/offers/{offer_id}/claims", results.Claim, path, body=body)
+
+
+def cancel_claim(offer_id: int, member_id: str) -> Call[results.Claim]:
+    """Give a claim up: its seat or slot is free; again: nothing more. Raises MemberNotFound, ClaimNotFound."""
+    path = {"offer_id": str(offer_id), "member_id": member_id}
+    return Call("cancel_claim", "DELETE", "/v1/offers/{offer_id}/claims/{member_id}", results.Claim, path)
+
+
+def claims(member_id: str, *, cursor: str | None = None, limit: int = 50) -> Call[results.Page[results.Claim]]:
+    """What a member claimed, newest first, cancelled claims too. Raises MemberNotFound."""
+    query = given(cursor=cursor, limit=limit)
+    result = results.Page[results.Claim]
+    return Call("claims_of_member", "GET", f"{MEMBER}/claims", result, {"member_id": member_id}, query)
+
+
+def consents(member_id: str) -> Call[results.Consents]:
+    """Over which channels a member may be contacted. Raises MemberNotFound."""
+    return Call("read_consent", "GET", f"{MEMBER}/consent", results.Consents, {"member_id": member_id})
+
+
+def decide(member_id: str, channel: str, *, granted: bool, source: str, decided_at: datetime) -> Call[results.Consents]:
+    """Record what a member decided about a channel, and where; the latest counts. Raises MemberNotFound."""
+    decision = {"channel": channel, "granted": granted, "source": source, "decided_at": decided_at.isoformat()}
+    path, body = {"member_id": member_id}, {"consents": [decision]}
+    return Call("record_consent", "PUT", f"{MEMBER}/consent", results.Consents, path, body=body)
 
 
 def _voucher(

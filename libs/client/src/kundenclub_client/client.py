@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import stamina
 
-from kundenclub_client.call import Call
+from kundenclub_client.call import Call, Versioned
 from kundenclub_client.errors import NoAnswer, Problem, Unreadable, kind_of
 from kundenclub_client.problems import BY_CODE, RequestInFlight, TooManyRequests, Unavailable
 
@@ -82,13 +82,17 @@ class Client(_Sender):
 
     def send(self, call: Call[Result]) -> Result:
         """The result of `call`, after as many attempts as it takes. Raises ClientError."""
+        return self.send_if_changed(call).value
+
+    def send_if_changed(self, call: Call[Result], known: Versioned[Result] | None = None) -> Versioned[Result]:
+        """The same with its ETag; `known` itself if nothing changed since. Raises ClientError."""
         for attempt in self._retries():
             with attempt:
                 try:
-                    response = self._http.send(_request(self._http, call))
+                    response = self._http.send(_request(self._http, call, known))
                 except httpx.TransportError as error:
                     raise NoAnswer(f"{call.operation_id}: {error!r}") from error
-                return _result(call, response)
+                return _result(call, response, known)
         raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:
@@ -120,13 +124,17 @@ class AsyncClient(_Sender):
 
     async def send(self, call: Call[Result]) -> Result:
         """The result of `call`, after as many attempts as it takes. Raises ClientError."""
+        return (await self.send_if_changed(call)).value
+
+    async def send_if_changed(self, call: Call[Result], known: Versioned[Result] | None = None) -> Versioned[Result]:
+        """The same with its ETag; `known` itself if nothing changed since. Raises ClientError."""
         async for attempt in self._retries():
             with attempt:
                 try:
-                    response = await self._http.send(_request(self._http, call))
+                    response = await self._http.send(_request(self._http, call, known))
                 except httpx.TransportError as error:
                     raise NoAnswer(f"{call.operation_id}: {error!r}") from error
-                return _result(call, response)
+                return _result(call, response, known)
         raise AssertionError("the last attempt returns or raises")
 
     async def close(self) -> None:
@@ -142,16 +150,18 @@ class AsyncClient(_Sender):
         await self.close()
 
 
-def _request(http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
-    return http.build_request(
-        call.method, call.url, params=dict(call.query) or None, json=call.body, headers=call.headers
-    )
+def _request(http: httpx.Client | httpx.AsyncClient, call: Call[Any], known: Versioned[Any] | None) -> httpx.Request:
+    condition = {"If-None-Match": known.etag} if known is not None and known.etag is not None else {}
+    headers = call.headers | condition
+    return http.build_request(call.method, call.url, params=dict(call.query) or None, json=call.body, headers=headers)
 
 
-def _result(call: Call[Result], response: httpx.Response) -> Result:
+def _result(call: Call[Result], response: httpx.Response, known: Versioned[Result] | None) -> Versioned[Result]:
+    if response.status_code == httpx.codes.NOT_MODIFIED and known is not None:
+        return known
     try:
         if response.is_success:
-            return call.read(response.content)
+            return Versioned(call.read(response.content), response.headers.get("ETag"))
         members = json.loads(response.content)
         problem = msgspec.convert(members, Problem)
     except (msgspec.DecodeError, ValueError) as error:

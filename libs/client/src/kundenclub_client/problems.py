@@ -12,6 +12,24 @@ from kundenclub_client.errors import (
 )
 
 
+class AlreadyClaimed(Conflict):
+    """409: The member has claimed this offer."""
+
+    code = "already_claimed"
+
+
+class ClaimNotFound(Missing):
+    """404: Claim not found."""
+
+    code = "claim_not_found"
+
+
+class ExportTooLarge(Conflict):
+    """409: The export is too large for an answer."""
+
+    code = "export_too_large"
+
+
 class Forbidden(NotAllowed):
     """403: The credential does not allow this."""
 
@@ -36,6 +54,12 @@ class Internal(ServiceFailed):
     code = "internal"
 
 
+class LevelTooLow(Conflict):
+    """409: The member's level is too low."""
+
+    code = "level_too_low"
+
+
 class Malformed(Refused):
     """422: The request is malformed."""
 
@@ -52,6 +76,30 @@ class MemberNotFound(Missing):
     """404: Member not found."""
 
     code = "member_not_found"
+
+
+class NotOpenYet(Conflict):
+    """409: The offer is not open yet."""
+
+    code = "not_open_yet"
+
+
+class OfferClosed(Conflict):
+    """409: The offer is closed."""
+
+    code = "offer_closed"
+
+
+class OfferFull(Conflict):
+    """409: No seat is left."""
+
+    code = "offer_full"
+
+
+class OfferNotFound(Missing):
+    """404: Offer not found."""
+
+    code = "offer_not_found"
 
 
 class PurchaseHasVoucher(Conflict):
@@ -82,6 +130,24 @@ class RewardNotFound(Missing):
     """404: Reward not found."""
 
     code = "reward_not_found"
+
+
+class SlotNotFound(Missing):
+    """404: Slot not found."""
+
+    code = "slot_not_found"
+
+
+class SlotOver(Conflict):
+    """409: The slot has begun."""
+
+    code = "slot_over"
+
+
+class SlotTaken(Conflict):
+    """409: The slot is taken."""
+
+    code = "slot_taken"
 
 
 class TooLarge(Refused):
@@ -159,18 +225,29 @@ class VoucherReserved(Conflict):
 BY_CODE: dict[str, type[ServiceProblem]] = {
     each.code: each
     for each in (
+        AlreadyClaimed,
+        ClaimNotFound,
+        ExportTooLarge,
         Forbidden,
         IdempotencyKeyReused,
         InsufficientPoints,
         Internal,
+        LevelTooLow,
         Malformed,
         MemberErased,
         MemberNotFound,
+        NotOpenYet,
+        OfferClosed,
+        OfferFull,
+        OfferNotFound,
         PurchaseHasVoucher,
         PurchaseNotFound,
         RedemptionIsFinal,
         RequestInFlight,
         RewardNotFound,
+        SlotNotFound,
+        SlotOver,
+        SlotTaken,
         TooLarge,
         TooManyAttempts,
         TooManyRequests,

@@ -182,6 +182,59 @@ class Adjustment(Result, frozen=True, kw_only=True):
     state: str
 
 
+class Slot(Result, frozen=True, kw_only=True):
+    """An appointment of a consultation."""
+
+    slot_no: int
+    starts_at: datetime
+    ends_at: datetime
+    label: str
+    is_free: bool
+
+
+class Offer(Result, frozen=True, kw_only=True):
+    """A benefit for members from `least_level` on, before `closes_at`. `capacity` None: no limit, or slots."""
+
+    offer_id: int
+    kind: str
+    title: str
+    description: str
+    least_level: str
+    opens_at: datetime
+    closes_at: datetime
+    capacity: int | None
+    claimed: int
+    slots: list[Slot]
+
+
+class Claim(Result, frozen=True, kw_only=True):
+    """A seat, slot or discount a member has, unless it was cancelled."""
+
+    claim_no: int
+    offer_id: int
+    member_id: str | None
+    slot_no: int | None
+    level: str
+    claimed_at: datetime
+    cancelled_at: datetime | None
+
+
+class Consent(Result, frozen=True, kw_only=True):
+    """The decision that counts for a channel, and where the member said so."""
+
+    channel: str
+    granted: bool
+    source: str
+    decided_at: datetime
+
+
+class Consents(Result, frozen=True, kw_only=True):
+    """Every channel the member decided about; one that is missing is one without consent."""
+
+    member_id: str
+    consents: list[Consent]
+
+
 class Step(Result, frozen=True, kw_only=True):
     """`level` holds for purchases strictly later than `after`."""
 
