@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from contract_files import openapi
+from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 CONTRACTS = Path(__file__).resolve().parents[1]
@@ -162,6 +163,23 @@ def sent(document: Document) -> set[str]:
     return names
 
 
+def unshown_answers(document: Document) -> list[str]:
+    """Every JSON answer that tells of success has an example that its schema allows, formats and all."""
+    found = []
+    for name, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            media = answer.get("content", {}).get("application/json") if status.startswith("2") else None
+            if media is None:
+                continue
+            if "example" not in media:
+                found.append(f"{name} {status}: no example")
+                continue
+            schema = media["schema"] | {"components": document["components"]}
+            validator = Draft202012Validator(schema, format_checker=FormatChecker())
+            found += [f"{name} {status}: {error.message[:200]}" for error in validator.iter_errors(media["example"])]
+    return found
+
+
 def invalid(document: Document) -> list[str]:
     """Against the OpenAPI 3.1 schema and the rules it cannot say."""
     return [str(error)[:200] for error in OpenAPIV31SpecValidator(document).iter_errors()]
@@ -183,6 +201,7 @@ GUARDS: list[Guard] = [
     unsafe_security,
     unmarked_answers,
     guessed_inputs,
+    unshown_answers,
     invalid,
     dangling,
 ]
@@ -224,6 +243,9 @@ BREAKS: list[tuple[Guard, tuple[str, ...], Any]] = [
     (unmarked_answers, (*REWARDS, "responses", "201", "headers"), None),
     (guessed_inputs, ("components", "schemas", "RewardRequest", "additionalProperties"), None),
     (guessed_inputs, ("components", "schemas", "RewardRequest", "properties", "reward", "maxLength"), None),
+    (unshown_answers, (*REWARDS, "responses", "201", "content", "application/json", "example"), None),
+    (unshown_answers, (*REWARDS, "responses", "201", "content", "application/json", "example", "points"), "500"),
+    (unshown_answers, (*REWARDS, "responses", "201", "content", "application/json", "example", "valid_until"), "now"),
     (invalid, ("info", "title"), None),
     (invalid, (*REWARDS, "operationId"), "read_member"),
     (dangling, ("components", "schemas", "RewardRequest"), None),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from loyalty import main as loyalty
 from loyalty.settings import ApiSettings as LoyaltySettings
 from programme.terms import Programme, load_programme
 from pydantic import SecretStr
+
+from contract_files.examples import add_examples
 
 ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = "postgresql://nowhere"
@@ -30,16 +31,17 @@ def apps(programme: Programme) -> dict[str, FastAPI]:
     }
 
 
-def openapi_documents() -> dict[str, Mapping[str, Any]]:
+def openapi_documents() -> dict[str, dict[str, Any]]:
     """The OpenAPI document of each service."""
     programme = load_programme(ROOT / "contracts/programme.toml")
     return {name: app.openapi() for name, app in apps(programme).items()}
 
 
 def files() -> dict[Path, str]:
-    """The text of each document by its path."""
+    """The text of each document by its path, with examples."""
     found = {}
     for name, document in openapi_documents().items():
+        add_examples(document)
         text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         found[ROOT / f"contracts/openapi/{name}.json"] = text
     return found
