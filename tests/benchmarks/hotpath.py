@@ -33,6 +33,8 @@ EXPLAINED = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
 # pg_waldump: kind, then count, record size, FPI size and combined size, each with its share in brackets.
 _KINDS = re.compile(r"^(\w+/\S+)" + r" +\d+ +\([^)]*\)" * 2 + r" +(\d+) +\([^)]*\) +(\d+)", re.MULTILINE)
 
+_LONG_ARRAY = re.compile(r"'\{[^']{60,}\}'")
+
 
 class WalBytes(NamedTuple):
     """What records of one kind take, bytes an event; `images` are the full pages among them."""
@@ -138,4 +140,4 @@ class _Watched:
         await undone.start()
         rows = await self._conn.fetch(f"EXPLAIN (ANALYZE, BUFFERS) {text}", *args)
         await undone.rollback()
-        self._found.plans[text] = "\n".join(row[0] for row in rows)
+        self._found.plans[text] = _LONG_ARRAY.sub("'{...}'", "\n".join(row[0] for row in rows))

@@ -26,6 +26,11 @@ class Program:
     variables: Mapping[str, str]
     ready_url: str
 
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return self.ready_url.removesuffix("/readyz")
+
 
 def worker(service: str, *, under: Sequence[str] = (), variables: Mapping[str, str] = MappingProxyType({})) -> Program:
     """A worker of `service` with a port of its own; `under` is what runs its script."""
@@ -39,11 +44,15 @@ def loyalty_api(environment: Mapping[str, str]) -> Program:
     return Program([script_path("loyalty"), "api"], {}, f"{environment['LOYALTY_URL']}/readyz")
 
 
-def unlimited_api(service: str, environment: Mapping[str, str]) -> Program:
-    """The HTTP process of `service`, with the limit of each client's requests a second switched off."""
-    prefix = service.replace("-", "_").upper()
-    ready_url = f"{environment[f'{prefix}_URL']}/readyz"
-    return Program([script_path(service), "api"], {f"{prefix}_RATE_LIMIT_PER_SECOND": "0"}, ready_url)
+def unlimited_api(service: str) -> Program:
+    """An HTTP process of `service` on a port of its own, with the limit of each client's requests a second off."""
+    port, prefix = free_port(), service.replace("-", "_").upper()
+    variables = {
+        f"{prefix}_HTTP_PORT": str(port),
+        f"{prefix}_METRICS_PORT": str(free_port()),
+        f"{prefix}_RATE_LIMIT_PER_SECOND": "0",
+    }
+    return Program([script_path(service), "api"], variables, f"http://{HOST}:{port}/readyz")
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -66,9 +67,8 @@ class Connection(asyncio.Protocol):
 
 @dataclass(frozen=True)
 class Door:
-    """Where requests go, and who sends them."""
+    """Who sends requests."""
 
-    url: str
     key: str
 
     def get(self, path: str) -> bytes:
@@ -81,17 +81,16 @@ class Door:
         return self._request("POST", path, more, body)
 
     def _request(self, method: str, path: str, more: str, body: bytes) -> bytes:
-        host = urlsplit(self.url).netloc
-        head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {self.key}\r\n{more}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: benchmark\r\nAuthorization: Bearer {self.key}\r\n{more}\r\n"
         return head.encode() + body
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[list[Connection]]:
-    """Connections to the server behind a URL."""
-    address, loop, connections = urlsplit(url), asyncio.get_running_loop(), list[Connection]()
+async def connected(*urls: str) -> AsyncIterator[list[Connection]]:
+    """So many connections to the servers behind some URLs, in turn."""
+    loop, connections = asyncio.get_running_loop(), list[Connection]()
     try:
-        for _ in range(CONNECTIONS):
+        for address in islice(cycle(map(urlsplit, urls)), CONNECTIONS):
             _, connection = await loop.create_connection(Connection, str(address.hostname), address.port or 80)
             connections.append(connection)
         yield connections

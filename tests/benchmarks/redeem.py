@@ -81,7 +81,8 @@ class Written(NamedTuple):
 async def measure(servers: Servers, plan: Plan) -> Mapping[str, float]:
     """Raises ProcessFailed, also if a redeem was refused."""
     await _keep_rich(servers)
-    samples, written = await _at_once(servers, plan)
+    samples, written = await _at_once(servers, plan, "j", 1)
+    samples |= (await _at_once(servers, plan, "j2", 2))[0]
     await servers.reset("loyalty", RICH, purchases_too=True)
     lengths = {"answer_bytes": written.answer_bytes, "outbox_bytes": written.outbox_bytes}
     variables = {"members": plan.members, **lengths}
@@ -105,13 +106,13 @@ async def _keep_rich(servers: Servers) -> None:
     await servers.keep_as("loyalty", RICH)
 
 
-async def _at_once(servers: Servers, plan: Plan) -> tuple[dict[str, float], Written]:
+async def _at_once(servers: Servers, plan: Plan, name: str, processes_count: int) -> tuple[dict[str, float], Written]:
     await servers.reset("loyalty", RICH, purchases_too=True)
     requests = _requests(servers, plan.members)
-    url = servers.environment["LOYALTY_URL"]
+    apis = [unlimited_api("loyalty") for _ in range(processes_count)]
     async with (
-        running([unlimited_api("loyalty", servers.environment)], servers.environment) as processes,
-        connected(url) as connections,
+        running(apis, servers.environment) as processes,
+        connected(*(api.url for api in apis)) as connections,
     ):
         warm = await ask_at_once(connections, requests, WARM_UP_S)
         began = cpu_seconds(processes)
@@ -120,9 +121,9 @@ async def _at_once(servers: Servers, plan: Plan) -> tuple[dict[str, float], Writ
     written = await _written(servers)
     _check(written, warm, found)
     return {
-        "j": found.rate,
-        "j_cpu": worked / found.count * MICRO,
-        "j_client_percent": found.client_percent,
+        name: found.rate,
+        f"{name}_cpu": worked / found.count * MICRO,
+        f"{name}_client_percent": found.client_percent,
     }, written
 
 
@@ -143,10 +144,10 @@ async def _at_rate(servers: Servers, plan: Plan, name: str, posting_rate: int) -
     """The worker runs in both cases: it publishes what redeems tell."""
     await servers.reset("loyalty", RICH, purchases_too=True)
     requests, seconds = _requests(servers, plan.members), plan.latency_seconds
-    programs = [worker("loyalty"), unlimited_api("loyalty", servers.environment)]
+    api = unlimited_api("loyalty")
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(running(programs, servers.environment))
-        connections = await stack.enter_async_context(connected(servers.environment["LOYALTY_URL"]))
+        await stack.enter_async_context(running([worker("loyalty"), api], servers.environment))
+        connections = await stack.enter_async_context(connected(api.url))
         await ask_at_rate(connections, requests, REDEEMS_PER_S, WARM_UP_S)
         conn = await stack.enter_async_context(servers.admin("loyalty"))
         if posting_rate:
@@ -159,7 +160,7 @@ async def _at_rate(servers: Servers, plan: Plan, name: str, posting_rate: int) -
 
 
 def _requests(servers: Servers, members: int) -> Iterator[bytes]:
-    door = Door(servers.environment["LOYALTY_URL"], servers.environment["API_KEY"])
+    door = Door(servers.environment["API_KEY"])
     chance = random.Random(1)
     while True:
         for n in chance.sample(range(members), members):
@@ -169,10 +170,13 @@ def _requests(servers: Servers, members: int) -> Iterator[bytes]:
 FIGURE = Figure(
     "j",
     measured={
-        "j": "(j) points redeemed over HTTP, 32 connections, no limit of requests a client, requests/s",
+        "j": "(j) points redeemed over HTTP, 32 connections, one HTTP process, requests/s",
+        "j2": "(j) the same with two HTTP processes, requests/s",
         "j_pgbench": "(j) the same rows by pgbench, one statement a redeem, 16 clients, redeems/s",
         "j_cpu": "(j) processor time of the HTTP process, us a redeem",
-        "j_client_percent": "(j) processor time of what asks, % of a core",
+        "j2_cpu": "(j) processor time of two HTTP processes, us a redeem",
+        "j_client_percent": "(j) processor time of what asks one process, % of a core",
+        "j2_client_percent": "(j) processor time of what asks two, % of a core",
         "j_idle50": f"(j) a redeem at {REDEEMS_PER_S}/s while nothing is posted, p50, ms",
         "j_idle99": "(j) the same, p99, ms",
         "j_busy50": f"(j) a redeem at {REDEEMS_PER_S}/s while purchases are posted, p50, ms",
@@ -181,7 +185,8 @@ FIGURE = Figure(
     },
     measure=measure,
     targets=(
-        Target("(j) redeems over HTTP / pgbench", ratio("j", "j_pgbench"), 0.20, 0.40),
+        Target("(j) redeems over HTTP / pgbench, 1 process", ratio("j", "j_pgbench"), 0.20, 0.40),
+        Target("(j) redeems over HTTP / pgbench, 2 processes", ratio("j2", "j_pgbench"), 0.20, 0.40),
         Target("(j) p99 while posting / p99 without", ratio("j_busy99", "j_idle99"), 3, 3, less_is_better=True),
     ),
     adds_purchases=True,

@@ -29,7 +29,7 @@ METHOD = """\
   from Python values as asyncpg encodes them. The bounds are judged on both. (d) is one statement an event that
   decides nothing. (g) runs from the broker's stamp to the answer that shows the balance, asked for every 3 ms, through
   one worker and one HTTP process. (h) is the time of the command.
-- (j) and (k) ask one HTTP process over kept connections, warmed up, its limit of 500 requests a second for a client
+- (j) and (k) ask HTTP processes over kept connections, warmed up, their limit of 500 requests a second for a client
   switched off. In (j) everybody has points enough, members come at random, each again only when all had a turn, and
   pgbench decides by the balance alone; its rows beside the voucher are as long as the service's. Latencies of (j) run
   from instants fixed beforehand to the answer, with one worker. (k) is on generated members with ten purchases each.

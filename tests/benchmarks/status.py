@@ -41,11 +41,8 @@ COMMIT;
 async def measure(servers: Servers, plan: Plan) -> Mapping[str, float]:
     """Both on one database, which neither changes. Raises ProcessFailed."""
     await _fill(servers, plan.members)
-    requests, url = _requests(servers, plan.members), servers.environment["CUSTOMER_STATUS_URL"]
-    async with (
-        running([unlimited_api(SERVICE, servers.environment)], servers.environment) as processes,
-        connected(url) as connections,
-    ):
+    requests, api = _requests(servers, plan.members), unlimited_api(SERVICE)
+    async with running([api], servers.environment) as processes, connected(api.url) as connections:
         await ask_at_once(connections, requests, WARM_UP_S)
         began = cpu_seconds(processes)
         found = await ask_at_once(connections, requests, plan.pgbench_seconds)
@@ -73,7 +70,7 @@ async def _fill(servers: Servers, members: int) -> None:
 
 
 def _requests(servers: Servers, members: int) -> Iterator[bytes]:
-    door = Door(servers.environment["CUSTOMER_STATUS_URL"], servers.environment["API_KEY"])
+    door = Door(servers.environment["API_KEY"])
     chance = random.Random(1)
     while True:
         yield door.get(f"/v1/members/M{chance.randint(1, members):08}/status")

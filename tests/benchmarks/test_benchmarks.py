@@ -23,7 +23,8 @@ MEASURED = (
     "(a) 2 workers / (d)",
     "WAL bytes an event",
     "memory of a worker",
-    "(j) redeems over HTTP / pgbench",
+    "(j) redeems over HTTP / pgbench, 1 process",
+    "(j) redeems over HTTP / pgbench, 2 processes",
     "(j) p99 while posting / p99 without",
     "(j) purchases posted meanwhile, of 500 a second",
 )
