@@ -53,9 +53,24 @@ async def connect_or_explain(url: str, *, application_name: str) -> asyncpg.Conn
 
 
 async def open_pool(url: str, *, application_name: str, min_size: int, max_size: int) -> asyncpg.Pool:
-    """Opens a pool of `min_size` to `max_size` connections with the same limits as `connect`."""
-    settings = _LIMITS | {"application_name": application_name}
-    return await asyncpg.create_pool(url, min_size=min_size, max_size=max_size, server_settings=settings, **_timeouts())
+    """Opens a pool of `min_size` to `max_size` connections with the same limits as `connect`.
+
+    Whoever uses one leaves nothing behind in its session: settings and locks end with their transaction.
+    """
+    return await asyncpg.create_pool(
+        url,
+        min_size=min_size,
+        max_size=max_size,
+        server_settings=_LIMITS | {"application_name": application_name},
+        reset=_reset_nothing,
+        **_timeouts(),
+    )
+
+
+async def _reset_nothing(conn: asyncpg.Connection) -> None:
+    """In place of asyncpg's own statement, a way to the server and back after each use. A transaction left open is
+    rolled back all the same.
+    """
 
 
 def _timeouts() -> dict[str, Any]:

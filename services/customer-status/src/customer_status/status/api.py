@@ -1,26 +1,25 @@
 """A member's status over HTTP: level and timeline, lifecycle, ABC class, who looks after them."""
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+import msgspec
+from fastapi import APIRouter, Query, Response
 from programme.benefit_terms import OFFER_KINDS
-from programme.calendar import civil_day, date_of
-from programme.instants import from_datetime, to_datetime
+from programme.calendar import civil_day
+from programme.instants import format_instant, from_datetime
 from programme.lifecycle import LIFECYCLES
 from programme.revenue import ABC_CLASSES
 from programme.terms import LEVELS
 from pydantic import Field
 from webapi.auth import Caller, require
-from webapi.database import RequestSnapshot
 from webapi.models import Instant, Model
 from webapi.problems import responses
 
 from customer_status.errors import MemberNotFound
-from customer_status.parameters import AnyInstant, MemberId, Now, TheProgramme
+from customer_status.parameters import AnyInstant, MemberId, Now, TheDatabase, TheProgramme
 from customer_status.status import store
-from customer_status.status.domain import Known, ToldStep, benefits_of, told_steps
-from customer_status.status.levels import status_at
+from customer_status.status.told import told_status
 
 Level = Annotated[str, Field(json_schema_extra={"enum": list(LEVELS)})]
 
@@ -72,7 +71,10 @@ class ContactPersonBody(Model):
 
 
 class StatusBody(Model):
-    """A member's level and the way to the next one; points are whole points, bonus included."""
+    """A member's level and the way to the next one; points are whole points, bonus included.
+
+    For the document only: `status.told` writes it, at a fifth of what models cost; a test compares the two.
+    """
 
     member_id: str
     at: Instant
@@ -97,64 +99,37 @@ class StatusBody(Model):
 
 router = APIRouter(tags=["status"])
 
+_encode = msgspec.json.Encoder().encode
 
-@router.get("/v1/members/{member_id}/status", responses=responses(MemberNotFound))
+
+@router.get("/v1/members/{member_id}/status", response_model=StatusBody, responses=responses(MemberNotFound))
 async def member_status(
     member_id: MemberId,
-    snapshot: RequestSnapshot,
+    database: TheDatabase,
     programme: TheProgramme,
     now: Now,
     caller: Annotated[Caller, require("members:read")],
     at: Annotated[
         AnyInstant | None, Query(description="As of then: what had happened by it; later than now: if nothing happens")
     ] = None,
-) -> StatusBody:
+) -> Response:
     """The level of a member now, since when, until when, and how far it is to the next.
 
     With the purchases behind each step of the timeline, lifecycle status and flags, ABC class and contact person.
     """
     at_us = now if at is None else from_datetime(at)
-    found = await store.find_member(snapshot, member_id, civil_day(at_us))
+    async with database.connection() as connection:  # one statement needs no transaction
+        found = await store.find_member(connection, member_id, civil_day(at_us))
     # Without `at` no event is left out, not even one of a till whose clock is a little fast.
     known = found and (found.known if at is None else found.known.at(programme, at_us))
     if found is None or known is None:
         raise MemberNotFound("no member has this member_id, or nothing was known of them then")
-    status = status_at(programme, known.timeline, known.purchases, at_us)
-    return StatusBody(
-        member_id=member_id,
-        at=to_datetime(at_us),
-        level=status.level,
-        bonus_percent=programme.at(at_us).bonus_percent[status.level],
-        since=None if status.since_us is None else to_datetime(status.since_us),
-        held_until=None if status.held_until_us is None else to_datetime(status.held_until_us),
-        collected_points=status.collected_points,
-        next_level=status.next_level,
-        points_to_next_level=status.points_to_next_level,
-        points_to_keep_level=status.points_to_keep_level,
-        timeline=[_step(step) for step in told_steps(known)],
-        lifecycle=_lifecycle(known, programme, at_us),
-        abc=None if found.abc_on is None else AbcBody(abc=found.abc, date=found.abc_on),
-        contact_person=None if (person := found.contact_person) is None else ContactPersonBody(**person._asdict()),
-        benefits=benefits_of(status.level, programme.at(at_us).offers),
-    )
+    told = told_status(programme, member_id, known, at_us)
+    told["abc"] = None if found.abc_on is None else {"abc": found.abc, "date": found.abc_on.isoformat()}
+    told["contact_person"] = None if found.contact_person is None else _person(found.contact_person)
+    return Response(_encode(told), media_type="application/json")
 
 
-def _step(step: ToldStep) -> StepBody:
-    return StepBody(
-        after=None if step.after_us is None else to_datetime(step.after_us),
-        level=step.level,
-        reason=step.reason,
-        causes=[
-            StepCauseBody(kind=cause.kind, id=cause.id, occurred_at=to_datetime(cause.occurred_us))
-            for cause in step.causes
-        ],
-    )
-
-
-def _lifecycle(known: Known, programme: TheProgramme, at_us: int) -> LifecycleBody:
-    status, at_risk_since, reactivated = known.standing(programme, at_us)
-    return LifecycleBody(
-        status=status,
-        at_risk_since=None if at_risk_since is None else date_of(at_risk_since),
-        reactivated_on=None if reactivated is None else date_of(reactivated),
-    )
+def _person(person: store.ContactPerson) -> dict[str, Any]:
+    assigned_at = format_instant(from_datetime(person.assigned_at))
+    return {"name": person.name, "email": person.email, "assigned_at": assigned_at}

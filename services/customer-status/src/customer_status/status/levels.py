@@ -30,17 +30,21 @@ def status_at(programme: Programme, timeline: Timeline, purchases: Iterable[Boug
     `collected_points` are those a purchase made at `at_us` would find collected. `points_to_keep_level` more, collected
     by `held_until_us` in whatever purchases, hold the level beyond it: the points that are still live then count.
     """
-    worth = [(row.occurred_us, _collected(programme, timeline, row)) for row in purchases]
+    worth = [
+        (until_us, _collected(programme, timeline, row))
+        for row in purchases
+        if row.occurred_us <= at_us <= (until_us := valid_until_us(row.occurred_us))
+    ]
     thresholds = programme.at(at_us).thresholds
     current = bisect_left(timeline, at_us, lo=1, key=lambda step: step.after_us or 0) - 1
     step = timeline[current]
     held_until_us = timeline[current + 1].after_us if current + 1 < len(timeline) else None
-    collected = _live_points(worth, at_us, at_us)
+    collected = _live_points(worth, at_us)
     next_level = LEVELS[LEVELS.index(step.level) + 1] if step.level != LEVELS[-1] else None
     keep = None
     if held_until_us is not None and step.level != BASE_LEVEL:
         # One point at least: only a purchase worth something prolongs a level.
-        keep = max(1, thresholds[step.level] - _live_points(worth, at_us, held_until_us))
+        keep = max(1, thresholds[step.level] - _live_points(worth, held_until_us))
     return Status(
         level=step.level,
         since_us=step.after_us,
@@ -57,9 +61,5 @@ def _collected(programme: Programme, timeline: Timeline, row: Bought) -> int:
     return points.total if programme.at(row.occurred_us).count_bonus else points.base
 
 
-def _live_points(worth: Iterable[tuple[int, int]], bought_until_us: int, live_at_us: int) -> int:
-    return sum(
-        points
-        for occurred_us, points in worth
-        if occurred_us <= bought_until_us and live_at_us <= valid_until_us(occurred_us)
-    )
+def _live_points(worth: Iterable[tuple[int, int]], at_us: int) -> int:
+    return sum(points for until_us, points in worth if at_us <= until_us)

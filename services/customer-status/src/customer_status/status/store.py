@@ -3,9 +3,10 @@
 from datetime import date, datetime
 from typing import NamedTuple
 
+import asyncpg
 import msgspec
 from eventing.database import Connection
-from programme.calendar import date_of, day_of
+from programme.calendar import date_of
 from programme.instants import from_datetime
 
 from customer_status.status.domain import Bought, GivenBack, Known
@@ -31,37 +32,67 @@ class Found(NamedTuple):
     contact_person: ContactPerson | None
 
 
-MEMBER = """
-    SELECT member.account_no, joined_at, timeline, newest.snapshot_date, abc, name, email, assigned_at
+# All in one statement: it sees one moment, and costs one way to the server and back.
+STATUS = """
+    SELECT joined_at, timeline, newest.snapshot_date, abc, name, email, assigned_at, bought.*, back.*
     FROM member
     LEFT JOIN contact_person USING (account_no)
     LEFT JOIN (SELECT max(snapshot_date) AS snapshot_date FROM segment_snapshot WHERE snapshot_date <= $2) AS newest
         ON true
     LEFT JOIN segment_snapshot_member AS ranked
         ON ranked.snapshot_date = newest.snapshot_date AND ranked.account_no = member.account_no
+    CROSS JOIN LATERAL (
+        SELECT array_agg(purchase_id) AS purchase_ids, array_agg(occurred_at) AS bought_at,
+            array_agg(civil_date - date '1970-01-01') AS days, array_agg(eligible_cents) AS eligible_cents,
+            array_agg(total_cents) AS total_cents, array_agg(returned_cents) AS returned_cents,
+            array_agg(returned_total_cents) AS returned_total_cents,
+            array_agg(returned_completely) AS returned_completely
+        FROM purchase WHERE purchase.account_no = member.account_no
+    ) AS bought
+    CROSS JOIN LATERAL (
+        SELECT array_agg(return_id) AS return_ids, array_agg(purchase_id) AS returned_ids,
+            array_agg(occurred_at) AS returned_at, array_agg(cents_by_class) AS cents_by_class,
+            array_agg(complete) AS complete
+        FROM purchase_return WHERE purchase_return.account_no = member.account_no
+    ) AS back
     WHERE member_id = $1"""
-PURCHASES = """
-    SELECT purchase_id, occurred_at, civil_date, eligible_cents, total_cents, returned_cents, returned_total_cents,
-        returned_completely
-    FROM purchase WHERE account_no = $1"""
-RETURNS = """
-    SELECT return_id, purchase_id, occurred_at, cents_by_class, complete FROM purchase_return WHERE account_no = $1"""
 
 
 async def find_member(conn: Connection, member_id: str, day: int) -> Found | None:
     """All of a member, and the class of the newest snapshot of `day` or before; None if unknown."""
-    row = await conn.fetchrow(MEMBER, member_id, date_of(day))
+    row = await conn.fetchrow(STATUS, member_id, date_of(day))
     if row is None:
         return None
-    purchases = [
-        Bought(each[0], from_datetime(each[1]), day_of(each[2]), each[3], each[4], each[5], each[6], each[7])
-        for each in await conn.fetch(PURCHASES, row["account_no"])
-    ]
-    returns = [
-        GivenBack(each[0], each[1], from_datetime(each[2]), _cents(each[3]), each[4])
-        for each in await conn.fetch(RETURNS, row["account_no"])
-    ]
     joined_us = None if row["joined_at"] is None else from_datetime(row["joined_at"])
     person = None if row["name"] is None else ContactPerson(row["name"], row["email"], row["assigned_at"])
-    known = Known(joined_us, timeline_from_row(row), purchases, returns)
+    known = Known(joined_us, timeline_from_row(row), _bought(row), _given_back(row))
     return Found(known, row["abc"], row["snapshot_date"], person)
+
+
+def _bought(row: asyncpg.Record) -> list[Bought]:
+    if row["purchase_ids"] is None:
+        return []
+    columns = (
+        row["purchase_ids"],
+        map(from_datetime, row["bought_at"]),
+        row["days"],
+        row["eligible_cents"],
+        row["total_cents"],
+        row["returned_cents"],
+        row["returned_total_cents"],
+        row["returned_completely"],
+    )
+    return [Bought(*each) for each in zip(*columns, strict=True)]
+
+
+def _given_back(row: asyncpg.Record) -> list[GivenBack]:
+    if row["return_ids"] is None:
+        return []
+    columns = (
+        row["return_ids"],
+        row["returned_ids"],
+        map(from_datetime, row["returned_at"]),
+        map(_cents, row["cents_by_class"]),
+        row["complete"],
+    )
+    return [GivenBack(*each) for each in zip(*columns, strict=True)]
