@@ -15,9 +15,11 @@ from customer_status.main import build
 from customer_status.parameters import now_us
 from customer_status.settings import ApiSettings
 from customer_status.status import store
-from customer_status.status.domain import ToldStep, told_steps
+from customer_status.status.api import StatusBody
+from customer_status.status.domain import ToldStep, benefits_of, told_steps
 from customer_status.status.levels import status_at
 from devstack import ServiceDatabase
+from programme.benefit_terms import OFFER_KINDS, OfferTerms
 from programme.calendar import civil_day
 from programme.facts import Purchase, Return
 from programme.instants import parse_instant
@@ -124,6 +126,7 @@ async def status(client: httpx.AsyncClient, at: str | None) -> dict[str, Any]:
     answer = await client.get("/v1/members/M1/status", params={} if at is None else {"at": at})
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.json()
+    assert StatusBody.model_validate_json(answer.content).model_dump(mode="json") == body, "as it is described"
     return body
 
 
@@ -142,6 +145,45 @@ async def test_over_http_before_between_and_after(client: httpx.AsyncClient) -> 
     ]
     later = await status(client, "2027-06-01T00:00:00Z")
     assert (later["collected_points"], later["lifecycle"]["status"]) == (0, "altkunde")
+
+
+async def test_benefits_are_those_of_the_level_at_that_instant(client: httpx.AsyncClient) -> None:
+    """At the instant of the purchase that crosses the threshold, and of the return, the level before still holds."""
+    for at, benefits in (
+        ("2026-03-01T10:00:00Z", []),
+        ("2026-03-01T10:00:00.000001Z", ["discount"]),
+        ("2026-04-01T10:00:00Z", ["discount"]),
+        ("2026-04-01T10:00:00.000001Z", []),
+    ):
+        assert (await status(client, at))["benefits"] == benefits, at
+
+
+@pytest.mark.parametrize(("least", "of_silver"), [("silver", list(OFFER_KINDS)), ("gold", [])])
+def test_benefits_follow_the_terms(least: Any, of_silver: list[str]) -> None:
+    terms = OfferTerms(least_level=dict.fromkeys(OFFER_KINDS, least))
+    assert [benefits_of(level, terms) for level in LEVELS] == [[], of_silver, list(OFFER_KINDS)]
+
+
+async def test_the_class_and_the_contact_person_are_told_as_described(
+    client: httpx.AsyncClient, conn: asyncpg.Connection
+) -> None:
+    assert (await status(client, None))["abc"] is None
+    await conn.execute("INSERT INTO segment_snapshot (snapshot_date, segments, digest) VALUES ('2026-11-01', '[]', '')")
+    assert (await status(client, None))["abc"] == {"abc": None, "date": "2026-11-01"}, "not in the snapshot"
+    await conn.execute(
+        """INSERT INTO segment_snapshot_member (snapshot_date, account_no, level, lifecycle, abc, revenue_cents)
+           SELECT '2026-11-01', account_no, 'basis', 'neukunde', 'B', 1 FROM member"""
+    )
+    person = "INSERT INTO contact_person SELECT account_no, 'Ann', $1, 'staff', '2026-11-02T10:00:00.5Z' FROM member"
+    await conn.execute(person, "ann@example.org")
+    told = await status(client, None)
+    assert told["abc"] == {"abc": "B", "date": "2026-11-01"}
+    assert told["contact_person"] == {
+        "name": "Ann",
+        "email": "ann@example.org",
+        "assigned_at": "2026-11-02T10:00:00.500000Z",
+    }
+    assert (await status(client, "2026-10-31T12:00:00Z"))["abc"] is None
 
 
 async def test_before_anything_was_known_and_beyond_the_calendar(client: httpx.AsyncClient) -> None:
