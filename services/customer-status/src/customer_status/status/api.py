@@ -70,11 +70,10 @@ class ContactPersonBody(Model):
     assigned_at: Instant
 
 
+# For the document only: `status.told` writes it, as building a model costs more than all else of a status; a test
+# compares the two.
 class StatusBody(Model):
-    """A member's level and the way to the next one; points are whole points, bonus included.
-
-    For the document only: `status.told` writes it, at a fifth of what models cost; a test compares the two.
-    """
+    """A member's level and the way to the next one; points are whole points, bonus included."""
 
     member_id: str
     at: Instant
