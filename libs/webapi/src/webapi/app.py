@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from functools import partial
 from typing import Any, NamedTuple
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 
 from webapi import openapi, probes, problems
 from webapi.access import AccessMiddleware
 from webapi.attempts import AttemptLimit, Attempts
-from webapi.auth import Authenticator, Caller, authenticated, refuse_blocking, refuse_open_routes
+from webapi.auth import Authenticator, Caller, authenticated, check_scopes, refuse_blocking, refuse_open_routes
 from webapi.database import Database, PoolFactory
 from webapi.housekeeping import keep_house
 from webapi.idempotency import refuse_forgetful_routes
@@ -119,6 +120,7 @@ def build_app(
     app.state.rates = RateLimiter(safety.rate)
     app.state.attempts = Attempts(database, safety.attempts)
     problems.install(app)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.include_router(probes.probes(readiness or {}))
     for router in routers:  # whatever else a route depends on comes after: a stranger hears of nothing but 401
         app.include_router(router, dependencies=[Depends(authenticated)])
@@ -139,6 +141,15 @@ async def _running(parts: Sequence[Part]) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    """The framework looks at a request before it asks who may send it: who may not is told that, and nothing else."""
+    try:
+        check_scopes(request)
+    except problems.Forbidden as forbidden:
+        return problems.render(request, forbidden)
+    return await problems.on_validation_error(request, error)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

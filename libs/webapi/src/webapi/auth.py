@@ -117,6 +117,17 @@ def _credential(request: Request) -> str:
     return credential.strip()
 
 
+def check_scopes(request: Request) -> None:
+    """Raises Forbidden if its caller lacks a scope that its route requires."""
+    caller: Caller | None = getattr(request.state, "caller", None)
+    dependant: Dependant | None = getattr(request.scope.get("route"), "dependant", None)
+    if caller is None or dependant is None:
+        return
+    for each in dependencies_of(dependant):
+        if isinstance(each.call, Require):
+            each.call.check(caller)
+
+
 class OpenRoute(Exception):
     """A route that would be served to strangers; a defect of the program, found before it serves anyone."""
 

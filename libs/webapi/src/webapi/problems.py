@@ -185,7 +185,7 @@ def install(app: FastAPI) -> None:
     """Render every failure of `app` as problem details."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
 
 
 def render(request: Request, problem: Problem) -> JSONResponse:
@@ -275,7 +275,7 @@ def _of_framework(error: HTTPException) -> Problem:
     raise error
 
 
-async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
+async def on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     if isinstance(error.body, bytes):  # the framework parses a body only when it is declared as JSON
         return render(request, UnsupportedMediaType("the body must be sent as application/json"))

@@ -67,12 +67,11 @@ async def open_doors(
 
     async def expect(door: Door, headers: Mapping[str, str], status: int, who: str) -> None:
         for content in (None, b"{}", b"{"):
-            sent = {**headers, "Idempotency-Key": "k"} | ({} if content is None else {"Content-Type": JSON})
+            sent = {**headers} if content == b"{" else {**headers, "Idempotency-Key": "k"}
+            sent |= {} if content is None else {"Content-Type": JSON}
             path = door.path if status == 403 else f"{door.path}?cursor=%00&limit=x&at=never"
             answer = await client.request(door.method, path, headers=sent, content=content)
             told = answer.headers.get("content-type")
-            if status == 403 and content == b"{" and answer.status_code == 422:
-                continue  # who is known learns before anything else that a body cannot be read
             if (answer.status_code, told) != (status, MEDIA_TYPE):
                 found.append(f"{door.method} {door.path} by {who}: {answer.status_code} {told}")
 
