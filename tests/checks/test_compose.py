@@ -63,7 +63,7 @@ def unhardened(document: Compose) -> list[str]:
 
 def unpinned_images(document: Compose) -> list[str]:
     images = {name: service["image"] for name, service in services(document).items()}
-    return [f"{name}: {image}" for name, image in images.items() if not re.match(r"kundenclub/|.+:\d", image)]
+    return [f"{name}: {image}" for name, image in images.items() if not re.match(r"kundenclub/|.+:v?\d", image)]
 
 
 def written_secrets(document: Compose) -> list[str]:
@@ -95,6 +95,7 @@ def unordered(document: Compose) -> list[str]:
     """Nothing starts before what it needs is ready or done."""
     done, ready = {"condition": "service_completed_successfully"}, {"condition": "service_healthy"}
     wanted: dict[str, dict[str, Any]] = {"postgres": {}, "kafka": {}, "topics": {"kafka": ready}}
+    wanted |= {"prometheus": {}, "grafana": {"prometheus": ready}, "kafka-ui": {"kafka": ready}}
     for own in OWN:
         wanted[f"{own}-migrate"] = {"postgres": ready}
         wanted[f"{own}-api"] = {f"{own}-migrate": done}
@@ -107,6 +108,13 @@ def leaked_owners(document: Compose) -> list[str]:
     """The role that may change the schema is known to PostgreSQL and the migrations only."""
     texts = {name: str(service.get("environment")) for name, service in services(document).items()}
     return [name for name, text in texts.items() if "_OWNER_" in text and name != "postgres" and "migrate" not in name]
+
+
+def always_on(document: Compose) -> list[str]:
+    """What only watches starts when it is asked for."""
+    wanted = {"prometheus": ["observability"], "grafana": ["observability"], "kafka-ui": ["tools"]}
+    actual = {name: service.get("profiles") for name, service in services(document).items()}
+    return [name for name, profiles in actual.items() if profiles != wanted.get(name)]
 
 
 def missing_files(document: Compose) -> list[str]:
@@ -125,6 +133,7 @@ RULES: list[Rule] = [
     unprobed,
     unordered,
     leaked_owners,
+    always_on,
     missing_files,
 ]
 
@@ -157,6 +166,8 @@ BREAKS: list[tuple[Rule, str, str, Any]] = [
     (unordered, "loyalty-worker", "depends_on", {"loyalty-migrate": {"condition": "service_started"}}),
     (unordered, "customer-status-api", "depends_on", None),
     (leaked_owners, "loyalty-api", "environment", {"X": "${LOYALTY_OWNER_PASSWORD}"}),
+    (always_on, "prometheus", "profiles", None),
+    (always_on, "loyalty-worker", "profiles", ["observability"]),
     (missing_files, "postgres", "volumes", ["./deploy/nothing.sh:/a.sh:ro"]),
     (missing_files, "loyalty-migrate", "build", {"dockerfile": "services/loyalty/Containerfile"}),
 ]
