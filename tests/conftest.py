@@ -85,7 +85,9 @@ class System:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """PostgreSQL and Kafka, prepared for the services."""
     folder = tmp_path_factory.mktemp("system")
-    with stack(folder, contracts=CONTRACTS, ports=free_ports(), keep=False, say=lambda line: None) as running:
+    with stack(
+        folder, contracts=CONTRACTS, ports=free_ports(), keep=False, say=lambda line: None, fsync=False
+    ) as running:
         yield running
 
 

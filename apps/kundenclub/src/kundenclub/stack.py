@@ -58,8 +58,9 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def stack(folder: Path, *, contracts: Path, ports: Ports, keep: bool, say: Say) -> Iterator[Stack]:
+def stack(folder: Path, *, contracts: Path, ports: Ports, keep: bool, say: Say, fsync: bool = True) -> Iterator[Stack]:
     """Start the servers with their data in `folder` and prepare them. Only with `keep` old data is used, and stays.
+    Without `fsync`, for tests, it may be lost when the machine crashes.
 
     To be entered inside `only_one(folder)` and `stop_signals_interrupt`. Raises Explained, DevstackError, KafkaError.
     """
@@ -72,7 +73,13 @@ def stack(folder: Path, *, contracts: Path, ports: Ports, keep: bool, say: Say) 
         logs.mkdir(exist_ok=True)
         say("starting PostgreSQL")
         database = servers.enter_context(
-            postgres(folder / "postgres", port=ports.postgres, shared_buffers=SHARED_BUFFERS, max_wal_size=MAX_WAL_SIZE)
+            postgres(
+                folder / "postgres",
+                port=ports.postgres,
+                fsync=fsync,
+                shared_buffers=SHARED_BUFFERS,
+                max_wal_size=MAX_WAL_SIZE,
+            )
         )
         say("starting Kafka (downloaded once, 45 MB)")
         broker = servers.enter_context(kafka(folder / "kafka", port=ports.kafka))

@@ -5,34 +5,25 @@ is built; its `env.py` is one call of `run_environment`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import asyncpg
 import sqlalchemy as sa
 from alembic import command, context, op
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from eventing.database import Connection, DatabaseAway
+from eventing.database import DatabaseAway
 
 LOCK_TIMEOUT: Final = "5s"
 
 
 class MigrationFailed(Exception):
     """A migration did not run; the message is one line of what the database or Alembic says."""
-
-
-def scripts_of(module_file: str) -> Path:
-    """The folder of the scripts of the package whose top-level module is `module_file`."""
-    package = Path(module_file).parent
-    installed = package / "migrations"
-    return installed if installed.is_dir() else package.parents[1] / "migrations"
 
 
 def alembic_config(scripts: Path, owner_url: str, app_url: str) -> Config:
@@ -51,26 +42,6 @@ def upgrade(scripts: Path, owner_url: str, app_url: str) -> None:
         raise DatabaseAway(owner_url, error) from error
     except (SQLAlchemyError, CommandError) as error:
         raise MigrationFailed(f"{type(error).__name__}: {error}".splitlines()[0]) from error
-
-
-def behind(scripts: Path) -> Callable[[Connection], Awaitable[str | None]]:
-    """For a process: a function that says what the database lacks of what this program was written for.
-
-    A newer database is not behind: migrations work while the old version still runs.
-    """
-    directory = ScriptDirectory(str(scripts))
-    known, head = {script.revision for script in directory.walk_revisions()}, directory.get_current_head()
-
-    async def why_not(connection: Connection) -> str | None:
-        try:
-            at = await connection.fetchval("SELECT version_num FROM alembic_version")
-        except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
-            at = None
-        if at == head or (at is not None and at not in known):
-            return None
-        return f"the database's schema is at {at or 'an early version'}, needed is {head}: run migrate"
-
-    return why_not
 
 
 def app_role() -> str:

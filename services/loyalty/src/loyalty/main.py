@@ -4,7 +4,7 @@ from asyncpg.pool import Pool
 from eventing import forgotten
 from eventing.database import open_pool
 from eventing.failures import WorkerStopped
-from eventing.migrations import behind
+from eventing.schema_version import behind
 from fastapi import FastAPI
 from programme.terms import Programme
 from webapi.app import build_app
