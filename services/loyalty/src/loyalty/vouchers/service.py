@@ -50,7 +50,8 @@ class Vouchers(Checkout):
         if not payments:
             return []
         numbers = await store.draw_voucher_nos(conn, len(payments))
-        vouchers = [self._new(payment, number) for payment, number in zip(payments, numbers, strict=True)]
+        codes = [self._keys.code(number, self._keys.newest) for number in numbers]
+        vouchers = [self._new(*each) for each in zip(payments, numbers, codes, strict=True)]
         by_id = {voucher.voucher_id: voucher for voucher in vouchers}
         for named_id, naming in await store.read_namings(conn, by_id.keys()):  # only after a restored backup
             by_id[named_id].add_naming(naming)
@@ -58,14 +59,14 @@ class Vouchers(Checkout):
             _debit(payment.account, voucher, payment.now_us)
         await store.add_vouchers(conn, vouchers)
         return [
-            Issued(voucher, self.code_of(voucher), payment.account.available_points(payment.now_us))
-            for payment, voucher in zip(payments, vouchers, strict=True)
+            Issued(voucher, code, payment.account.available_points(payment.now_us))
+            for payment, voucher, code in zip(payments, vouchers, codes, strict=True)
         ]
 
-    def _new(self, payment: Payment, number: int) -> Voucher:
+    def _new(self, payment: Payment, number: int, code: str) -> Voucher:
         voucher = Voucher(
             voucher_no=number,
-            voucher_id=voucher_id(self._keys.code(number, self._keys.newest)),
+            voucher_id=voucher_id(code),
             key_version=self._keys.newest,
             account_no=payment.account.account_no,
             reward=payment.name,
