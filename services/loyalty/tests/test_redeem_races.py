@@ -22,6 +22,7 @@ from devstack import ServiceDatabase
 from devstack.ports import free_port
 from httpx import AsyncClient, Limits, Response, TransportError
 from loyalty.audit.verify import verify
+from loyalty.points import store as accounts
 from programme.terms import Programme
 from webapi import keys
 
@@ -93,6 +94,23 @@ async def test_200_parallel_redeems_of_700_points_issue_one_voucher(
     refused = [answer.json() for answer in answers if answer.status_code == 409]
     assert {(each["code"], each["balance_points"]) for each in refused} == {("insufficient_points", 200)}
     assert await conn.fetchval("SELECT balance_points FROM account") == 200
+
+
+async def test_an_account_made_since_the_locks_were_taken_is_not_touched(
+    till: Any, conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker could be posting to it: what is read without a lock must not be written."""
+    lock = accounts.lock_accounts
+
+    async def lock_and_be_late(*args: Any) -> None:
+        monkeypatch.undo()
+        await lock(*args)
+        await till.bought("M1", "p1", 700)
+
+    monkeypatch.setattr(accounts, "lock_accounts", lock_and_be_late)
+    assert (await till.spend("M1", "early")).json()["code"] == "member_not_found"
+    assert await conn.fetchval("SELECT balance_points FROM account") == 700
+    assert (await till.spend("M1", "late")).status_code == 201
 
 
 async def test_50_tills_redeem_one_voucher_and_one_wins(one_process: Shop, till: Any) -> None:

@@ -112,6 +112,12 @@ async def find_account(conn: Connection, member_id: str) -> Account | None:
     return (await read_accounts(conn, [member_id])).get(member_id)
 
 
+async def find_account_nos(conn: Connection, member_ids: Iterable[str]) -> list[int]:
+    """The numbers of the members' accounts that exist, without a lock; a number never becomes another member's."""
+    rows = await conn.fetch("SELECT account_no FROM account WHERE member_id = ANY($1::text::text[])", texts(member_ids))
+    return [row["account_no"] for row in rows]
+
+
 POSITION = """
     SELECT p.account_no, a.member_id, p.purchase_id, p.occurred_at, p.received_at, p.cents_by_class, p.vouchers,
            p.eligible_cents, p.bonus_percent, p.returned_cents, p.returned_completely, p.posted_points

@@ -54,10 +54,7 @@ async def spend_all(
 
     An order ends in `RewardNotFound`, `MemberNotFound` or `InsufficientPoints` without changing anything.
     """
-    members = [order.member_id for order in orders]
-    await accounts.lock_accounts(conn, members)
-    by_member = await accounts.read_accounts(conn, members)
-    assert len(by_member) <= len(members) == len(set(members)), "an account is written once"
+    by_member = await _locked(conn, [order.member_id for order in orders])
     payments = [_payment(programme, by_member.get(order.member_id), order) for order in orders]
     of_vouchers = [each for each in payments if isinstance(each, Payment) and each.reward.kind == "voucher"]
     issued = iter(await vouchers.issue(conn, of_vouchers))
@@ -73,6 +70,14 @@ async def spend_all(
     if changes:
         await save_all(conn, changes)
     return bought
+
+
+async def _locked(conn: Connection, members: Sequence[str]) -> dict[str | None, Account]:
+    """The accounts there are, locked by their numbers: one that is made only now would be read without a lock."""
+    assert len(members) == len(set(members)), "an account is written once"
+    numbers = await accounts.find_account_nos(conn, members)
+    await accounts.lock_accounts(conn, (), numbers)
+    return {account.member_id: account for account in (await accounts.read_owners(conn, numbers)).values()}
 
 
 def _payment(programme: Programme, account: Account | None, order: Order) -> Payment | Problem:
