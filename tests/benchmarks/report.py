@@ -32,7 +32,9 @@ METHOD = """\
 - (j) and (k) ask HTTP processes over kept connections, warmed up, their limit of 500 requests a second for a client
   switched off. In (j) everybody has points enough, members come at random, each again only when all had a turn, and
   pgbench decides by the balance alone; its rows beside the voucher are as long as the service's. Latencies of (j) run
-  from instants fixed beforehand to the answer, with one worker. (k) is on generated members with ten purchases each.
+  from instants fixed beforehand to the answer, with one worker. (k) and (l) are on generated members with
+  ten purchases each; pgbench reads for (k) as one would write it by hand, by which the bound is judged, and by the
+  service's own statement.
 - WAL is the difference of pg_current_wal_lsn, full page images after the checkpoint included. Memory is PSS, the most
   that was seen.
 """

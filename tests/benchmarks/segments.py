@@ -81,17 +81,19 @@ async def measure(conn: asyncpg.Connection) -> None:
     for _ in range(2):
         for name, day in (("today", TODAY), (f"as of {PAST}", PAST)):
             async with conn.transaction():
-                segments = await _timed(f"segments {name}", partial(count_segments, conn, programme, day_of(day)))
-            print(f"    {len(segments)} segments, {sum(each.members for each in segments):,} members", flush=True)
+                took, segments = await seconds(partial(count_segments, conn, programme, day_of(day)))
+            members = sum(each.members for each in segments)
+            print(f"segments {name}: {took:.2f} s, {len(segments)} segments, {members:,} members", flush=True)
         async with conn.transaction():
-            await _timed("snapshot", partial(take_snapshot, conn, programme, day_of(TODAY)))
+            took, _ = await seconds(partial(take_snapshot, conn, programme, day_of(TODAY)))
+        print(f"snapshot: {took:.2f} s", flush=True)
 
 
-async def _timed(name: str, work: Callable[[], Awaitable[_T]]) -> _T:
+async def seconds(work: Callable[[], Awaitable[_T]]) -> tuple[float, _T]:
+    """How long it took, and what it returned."""
     started = time.monotonic()
     result = await work()
-    print(f"{name}: {time.monotonic() - started:.2f} s", flush=True)
-    return result
+    return time.monotonic() - started, result
 
 
 async def run(app_url: str, owner_url: str, members: int, purchases: int) -> None:

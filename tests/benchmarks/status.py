@@ -54,7 +54,9 @@ COMMIT;
 
 async def measure(servers: Servers, plan: Plan) -> Mapping[str, float]:
     """Both on one database, which neither changes. Raises ProcessFailed."""
-    await _fill(servers, plan.members)
+    await generate_members(servers, plan.members)
+    key = ("keys", "create", "--name", "benchmark", "--secret-env", "API_KEY", "--scope", "members:read")
+    await run_command(servers.environment, SERVICE, *key)
     requests, api = _requests(servers, plan.members), unlimited_api(SERVICE)
     async with running([api], servers.environment) as processes, connected(api.url) as connections:
         await ask_at_once(connections, requests, WARM_UP_S)
@@ -73,7 +75,8 @@ async def measure(servers: Servers, plan: Plan) -> Mapping[str, float]:
     }
 
 
-async def _fill(servers: Servers, members: int) -> None:
+async def generate_members(servers: Servers, members: int) -> None:
+    """Put members who bought and gave back into customer-status, in the place of all others."""
     await servers.reset(SERVICE, KEPT[SERVICE])
     async with servers.admin(database_of(SERVICE)) as conn:
         await conn.execute("TRUNCATE member, purchase, purchase_return RESTART IDENTITY CASCADE")
@@ -82,8 +85,6 @@ async def _fill(servers: Servers, members: int) -> None:
             await take_snapshot(conn, load_programme(CONTRACTS / "programme.toml"), day_of(datetime.now(UTC).date()))
         await conn.execute("VACUUM (ANALYZE)")
         await conn.execute("CHECKPOINT")
-    key = ("keys", "create", "--name", "benchmark", "--secret-env", "API_KEY", "--scope", "members:read")
-    await run_command(servers.environment, SERVICE, *key)
 
 
 def _requests(servers: Servers, members: int) -> Iterator[bytes]:

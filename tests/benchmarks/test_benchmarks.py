@@ -27,6 +27,8 @@ MEASURED = (
     "(j) redeems over HTTP / pgbench, 2 processes",
     "(j) p99 while posting / p99 without",
     "(j) purchases posted meanwhile, of 500 a second",
+    "(l) segments of today",
+    "(l) a snapshot",
 )
 NOT_MEASURED = (
     "(b) 2 workers / (a)",
@@ -43,7 +45,7 @@ NOT_MEASURED = (
 def test_a_short_run_writes_every_row(tmp_path: Path) -> None:
     document = tmp_path / "benchmarks.md"
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks", "--quick", "--only", "a,c,d,j", "--output", str(document)],
+        [sys.executable, "-m", "tests.benchmarks", "--quick", "--only", "a,c,d,j,l", "--output", str(document)],
         cwd=ROOT,
         capture_output=True,
         text=True,
