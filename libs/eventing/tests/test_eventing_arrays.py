@@ -2,7 +2,7 @@
 
 import asyncpg
 from devstack import ServiceDatabase
-from eventing.arrays import numbers, texts
+from eventing.arrays import lists, numbers, read_numbers, texts
 
 TEXTS = [
     "plain",
@@ -27,5 +27,10 @@ async def test_what_is_written_is_what_is_read(database: ServiceDatabase) -> Non
         assert await conn.fetchval("SELECT $1::text::bigint[]", numbers([0, None, 2**63 - 1])) == [0, None, 2**63 - 1]
         assert await conn.fetchval("SELECT $1::text::text[]", texts([])) == []
         assert await conn.fetchval("SELECT $1::text::int[]", numbers([])) == []
+        each = "SELECT each::bigint[]::text FROM unnest($1::text::text[]) WITH ORDINALITY AS given (each, n) ORDER BY n"
+        several: list[list[list[int]]] = [[], [[]], [[], [1]], [[1, -2], [], [2**62]], [[], []]]
+        for values in several:
+            rows = await conn.fetch(each, lists(values))
+            assert [read_numbers(row["each"]) for row in rows] == values
     finally:
         await conn.close()

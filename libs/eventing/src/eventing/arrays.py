@@ -4,7 +4,11 @@ asyncpg asks every element of an array twice whether it is a container; with a d
 a tenth of a worker's time. Casting the whole array from one text costs a third of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+_decode_numbers = msgspec.json.Decoder(list[int]).decode
 
 
 def numbers(values: Iterable[int | None]) -> str:
@@ -15,6 +19,19 @@ def numbers(values: Iterable[int | None]) -> str:
 def texts(values: Iterable[str]) -> str:
     """The text of an array of text, json or anything else that is written as text."""
     return "{" + ",".join([f'"{_escaped(value)}"' for value in values]) + "}"
+
+
+def lists(values: Sequence[Sequence[int]]) -> str:
+    """The text of an array of texts, each that of an array of integers: unnest takes no lists of several lengths."""
+    if not values:
+        return "{}"
+    inner = msgspec.json.encode(values).decode()[2:-2].replace("],[", '}","{')
+    return f'{{"{{{inner}}}"}}'
+
+
+def read_numbers(text: str) -> list[int]:
+    """The integers of an array that was selected as text."""
+    return _decode_numbers(f"[{text[1:-1]}]")
 
 
 def _escaped(value: str) -> str:

@@ -6,7 +6,7 @@ for the boundaries that follow from them.
 """
 
 from calendar import monthrange
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -151,6 +151,11 @@ def months_before(day: int, months: int) -> int:
 def month_of_day(day: int) -> int:
     """The calendar month of a civil day, counted from the year 0. Raises ValueError outside 1999 to 2105."""
     return _MONTH[_index(day)]
+
+
+def months_of_days(days: Iterable[int]) -> list[int]:
+    """`month_of_day` of many. Takes days of purchases, unchecked."""
+    return [_MONTH[day - _FIRST_DAY] for day in days]
 
 
 def boundary_us(year: int) -> int:

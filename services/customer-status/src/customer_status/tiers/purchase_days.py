@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
-from programme.calendar import month_of_day
+from programme.calendar import months_of_days
 
 LATELY_DAYS = 460
 
@@ -57,11 +57,11 @@ class PurchaseDays:
 
     def months(self) -> list[int]:
         """How many calendar months the days up to each are in."""
-        months, told, last = 0, [], None
-        for day in self.days:
-            if (month := month_of_day(day)) != last:
-                months, last = months + 1, month
-            told.append(months)
+        count, last, told = 0, None, []
+        for month in months_of_days(self.days):
+            if month != last:
+                count, last = count + 1, month
+            told.append(count)
         return told
 
     def _note(self, day: int) -> None:
@@ -79,9 +79,13 @@ class PurchaseDays:
         assert self.last_purchase_day is not None, "the purchase is known"
         if cents == 0 or day < self.last_purchase_day - LATELY_DAYS:
             return
+        if not self.days or day > self.days[-1]:
+            self.days.append(day)
+            self.kept_cents.append(cents + (self.kept_cents[-1] if self.kept_cents else 0))
+            return
         at = bisect_left(self.days, day)
         before = self.kept_cents[at - 1] if at else 0
-        if at == len(self.days) or self.days[at] != day:
+        if self.days[at] != day:
             self.days.insert(at, day)
             self.kept_cents.insert(at, before)
         for later in range(at, len(self.days)):

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 import msgspec
-from eventing.arrays import numbers, texts
+from eventing.arrays import lists, numbers, read_numbers, texts
 from programme.calendar import date_of, day_of
 from programme.facts import Purchase, Return
 from programme.instants import from_datetime, to_datetime
@@ -30,8 +30,8 @@ MEMBER_COLUMNS = (
     "first_event_day",
     "last_purchase_day",
     "last_return_day",
-    "purchase_days",
-    "kept_cents",
+    "purchase_days::text AS purchase_days",
+    "kept_cents::text AS kept_cents",
 )
 PURCHASE_COLUMNS = (
     "account_no",
@@ -82,8 +82,8 @@ def days_from_row(row: asyncpg.Record) -> PurchaseDays:
         first_event_day=row["first_event_day"],
         last_purchase_day=row["last_purchase_day"],
         last_return_day=row["last_return_day"],
-        days=row["purchase_days"],
-        kept_cents=row["kept_cents"],
+        days=read_numbers(row["purchase_days"]),
+        kept_cents=read_numbers(row["kept_cents"]),
     )
 
 
@@ -178,9 +178,9 @@ def member_arrays(members: Collection[Member], timelines: Mapping[int, Timeline]
         numbers([each.first_event_day for each in days]),
         numbers([each.last_purchase_day for each in days]),
         numbers([each.last_return_day for each in days]),
-        texts([numbers(each.days) for each in days]),
-        texts([numbers(each.kept_cents) for each in days]),
-        texts([numbers(each.months()) for each in days]),
+        lists([each.days for each in days]),
+        lists([each.kept_cents for each in days]),
+        lists([each.months() for each in days]),
     )
 
 
