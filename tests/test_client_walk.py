@@ -77,6 +77,7 @@ async def staff(loyalty_url: str, status_url: str, key: str) -> None:
         assert await customer_status.send(calls.consents(MEMBER)) == decided
         exported = await loyalty.send(calls.export(MEMBER))
         assert exported["member"]["member_id"] == MEMBER
+        assert (await customer_status.send(calls.export(MEMBER)))["member_id"] == MEMBER
         seen = await loyalty.send_if_changed(calls.member(MEMBER))
         assert await loyalty.send_if_changed(calls.member(MEMBER), seen) is seen
         await loyalty.send(calls.erase(MEMBER))

@@ -1,4 +1,4 @@
-"""Everything the client can ask: of loyalty, and from `status` on, at the end, of customer-status.
+"""Everything the client can ask: of loyalty, and from `status` on, at the end, of customer-status; `export` of both.
 
 `cents_by_class` is what is to be paid, in euro cents by product class. Instants have an offset.
 """
@@ -131,7 +131,7 @@ def adjust(member_id: str, points: int, reason: str, text: str, *, key: str | No
 
 
 def export(member_id: str) -> Call[dict[str, Any]]:
-    """Staff: everything loyalty holds about a member, to be given to them as it is. Raises MemberNotFound."""
+    """Staff: everything that the service asked, either of them, holds about a member. Raises MemberNotFound."""
     return Call("export_member", "GET", f"{MEMBER}/export", dict[str, Any], {"member_id": member_id})
 
 
