@@ -11,8 +11,6 @@ from programme.facts import MEMBER_ID
 from programme.instants import from_datetime
 from programme.terms import Programme
 from pydantic import AfterValidator, BeforeValidator
-from webapi.auth import authenticated
-from webapi.database import Database, database_of
 from webapi.models import Instant
 
 MemberId = Annotated[str, Path(pattern=f"^{MEMBER_ID.pattern}$", description="The member's card number")]
@@ -53,12 +51,5 @@ def day_asked_for(on: date | None, now: int) -> int:
     return civil_day(now) if on is None else day_of(on)
 
 
-async def _database(request: Request) -> Database:
-    await authenticated(request)  # a stranger occupies no connection
-    return database_of(request)
-
-
-TheDatabase = Annotated[Database, Depends(_database)]
-"""For a route whose one statement needs no transaction: it opens the connection itself, and gives it back at once."""
 TheProgramme = Annotated[Programme, Depends(_programme)]
 Now = Annotated[int, Depends(now_us)]

@@ -12,12 +12,14 @@ from programme.lifecycle import LIFECYCLES
 from programme.revenue import ABC_CLASSES
 from programme.terms import LEVELS
 from pydantic import Field
+from starlette.requests import Request
 from webapi.auth import Caller, require
+from webapi.database import database_of
 from webapi.models import Instant, Model
 from webapi.problems import responses
 
 from customer_status.errors import MemberNotFound
-from customer_status.parameters import AnyInstant, MemberId, Now, TheDatabase, TheProgramme
+from customer_status.parameters import AnyInstant, MemberId, Now, TheProgramme
 from customer_status.status import store
 from customer_status.status.told import told_status
 
@@ -104,7 +106,7 @@ _encode = msgspec.json.Encoder().encode
 @router.get("/v1/members/{member_id}/status", response_model=StatusBody, responses=responses(MemberNotFound))
 async def member_status(
     member_id: MemberId,
-    database: TheDatabase,
+    request: Request,
     programme: TheProgramme,
     now: Now,
     caller: Annotated[Caller, require("members:read")],
@@ -117,7 +119,7 @@ async def member_status(
     With the purchases behind each step of the timeline, lifecycle status and flags, ABC class and contact person.
     """
     at_us = now if at is None else from_datetime(at)
-    async with database.connection() as connection:  # one statement needs no transaction
+    async with database_of(request).connection() as connection:  # one statement needs no transaction
         found = await store.find_member(connection, member_id, civil_day(at_us))
     # Without `at` no event is left out, not even one of a till whose clock is a little fast.
     known = found and (found.known if at is None else found.known.at(programme, at_us))
