@@ -1,6 +1,5 @@
 """What points buy, and buying it."""
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -117,12 +116,12 @@ class RewardDesk(KeyedRequests[Order]):
         return [each if isinstance(each, Problem) else _answer(each) for each in bought]
 
     async def _with_code(self, conn: Connection, kept: bytes) -> bytes:
-        answer = json.loads(kept)
-        if "code" not in answer:
+        answer = BoughtReward.model_validate_json(kept).root
+        if not isinstance(answer, IssuedVoucher):
             return kept
-        voucher = await find_voucher(conn, answer["voucher_id"])
+        voucher = await find_voucher(conn, answer.voucher_id)
         assert voucher is not None, "an answer is remembered in the transaction that stores its voucher"
-        return json.dumps(answer | {"code": grouped(self._vouchers.code_of(voucher))}).encode()
+        return _json(answer, code=grouped(self._vouchers.code_of(voucher)))
 
 
 @router.post(
@@ -165,5 +164,8 @@ def _answer(bought: Bought) -> Answer:
         valid_until=to_datetime(voucher.valid_until_us),
         balance_points=bought.balance_points,
     )
-    kept = issued.model_copy(update={"code": ""})
-    return Answer(201, issued.model_dump_json().encode(), kept.model_dump_json().encode())
+    return Answer(201, _json(issued), _json(issued, code=""))
+
+
+def _json(issued: IssuedVoucher, **changed: str) -> bytes:
+    return issued.model_copy(update=changed).model_dump_json().encode()
