@@ -50,7 +50,7 @@ async def redeem(api: AsyncClient, code: str, purchase_id: str, basket: dict[str
 async def test_joining_is_201_once_and_200_after(api: AsyncClient, conn: asyncpg.Connection) -> None:
     first, second = await api.put("/v1/members/M1"), await api.put("/v1/members/M1")
     assert (first.status_code, second.status_code) == (201, 200)
-    assert first.content == second.content
+    assert first.json() == second.json()
     [packed] = await conn.fetch("SELECT messages FROM outbox")
     assert [message.topic for message in unpack(packed["messages"])] == ["kundenclub.members"]
 
@@ -109,7 +109,7 @@ async def test_the_same_idempotency_key_gives_the_same_voucher(
 ) -> None:
     await give_points("M1", 1200)
     first, second = await spend(api, "M1", "order-1"), await spend(api, "M1", "order-1")
-    assert (first.json(), second.headers["Idempotency-Replayed"]) == (second.json(), "true")
+    assert (first.content, second.headers["Idempotency-Replayed"]) == (second.content, "true")
     assert await conn.fetchval("SELECT count(*) FROM voucher") == 1
 
 
