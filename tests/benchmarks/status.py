@@ -57,21 +57,30 @@ async def measure(servers: Servers, plan: Plan) -> Mapping[str, float]:
     await generate_members(servers, plan.members)
     key = ("keys", "create", "--name", "benchmark", "--secret-env", "API_KEY", "--scope", "members:read")
     await run_command(servers.environment, SERVICE, *key)
-    requests, api = _requests(servers, plan.members), unlimited_api(SERVICE)
-    async with running([api], servers.environment) as processes, connected(api.url) as connections:
+    samples: dict[str, float] = {}
+    for name, count in (("k", 1), ("k2", 2)):
+        samples |= await _asked(servers, plan, name, count)
+    size = {"members": plan.members}
+    plain = await run_pgbench(servers, SERVICE, PLAIN, plan.pgbench_seconds, size)
+    same = await run_pgbench(servers, SERVICE, SAME, plan.pgbench_seconds, size)
+    return samples | {"k_pgbench": plain.rate, "k_pgbench_same": same.rate}
+
+
+async def _asked(servers: Servers, plan: Plan, name: str, count: int) -> dict[str, float]:
+    """By so many HTTP processes."""
+    requests, apis = _requests(servers, plan.members), [unlimited_api(SERVICE) for _ in range(count)]
+    async with (
+        running(apis, servers.environment) as processes,
+        connected(*(api.url for api in apis)) as connections,
+    ):
         await ask_at_once(connections, requests, WARM_UP_S)
         began = cpu_seconds(processes)
         found = await ask_at_once(connections, requests, plan.pgbench_seconds)
         worked = cpu_seconds(processes) - began
-    size = {"members": plan.members}
-    plain = await run_pgbench(servers, SERVICE, PLAIN, plan.pgbench_seconds, size)
-    same = await run_pgbench(servers, SERVICE, SAME, plan.pgbench_seconds, size)
     return {
-        "k": found.rate,
-        "k_pgbench": plain.rate,
-        "k_pgbench_same": same.rate,
-        "k_cpu": worked / found.count * MICRO,
-        "k_client_percent": found.client_percent,
+        name: found.rate,
+        f"{name}_cpu": worked / found.count * MICRO,
+        f"{name}_client_percent": found.client_percent,
     }
 
 
@@ -97,12 +106,18 @@ def _requests(servers: Servers, members: int) -> Iterator[bytes]:
 FIGURE = Figure(
     "k",
     measured={
-        "k": "(k) statuses over HTTP, 32 connections, no limit of requests a client, requests/s",
+        "k": "(k) statuses over HTTP, 32 connections, one HTTP process, requests/s",
+        "k2": "(k) the same with two HTTP processes, requests/s",
         "k_pgbench": "(k) the same rows by pgbench, three statements in a snapshot, 16 clients, transactions/s",
         "k_pgbench_same": "(k) the service's one statement by pgbench, 16 clients, transactions/s",
         "k_cpu": "(k) processor time of the HTTP process, us a status",
-        "k_client_percent": "(k) processor time of what asks, % of a core",
+        "k2_cpu": "(k) processor time of two HTTP processes, us a status",
+        "k_client_percent": "(k) processor time of what asks one process, % of a core",
+        "k2_client_percent": "(k) processor time of what asks two, % of a core",
     },
     measure=measure,
-    targets=(Target("(k) statuses over HTTP / pgbench", ratio("k", "k_pgbench"), 0.25, 0.25),),
+    targets=(
+        Target("(k) statuses over HTTP / pgbench, 1 process", ratio("k", "k_pgbench"), 0.25, 0.25),
+        Target("(k) statuses over HTTP / pgbench, 2 processes", ratio("k2", "k_pgbench"), 0.25, 0.25),
+    ),
 )

@@ -87,7 +87,8 @@ class Database:
         if self._pool is None:
             raise Unavailable("the database is not reachable")
         try:
-            acquired = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+            async with asyncio.timeout(ACQUIRE_TIMEOUT_SECONDS):  # the pool's own timeout would be a task a request
+                acquired = await self._pool.acquire()
         except LOST as error:
             raise Unavailable("no database connection is free") from error
         connection = cast(Connection, acquired)
