@@ -8,15 +8,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+import asyncpg
 import structlog
 
-from webapi.database import Connection, Database
+from webapi.database import ACQUIRE_TIMEOUT_SECONDS, Connection, Database
 from webapi.problems import Problem, Unavailable
 
 log = structlog.get_logger(__name__)
 
 LANES = 2
 MOST_TOGETHER = 128
+WAIT_SECONDS = ACQUIRE_TIMEOUT_SECONDS
+# What makes the database unavailable to one of many: a row that somebody else holds.
+SOMEBODYS = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.QueryCanceledError)
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -26,6 +30,7 @@ class _Waiting(NamedTuple, Generic[Job, Result]):
     job: Job
     owner: Hashable
     answered: "asyncio.Future[Result]"
+    patience: asyncio.TimerHandle
 
 
 class Together(Generic[Job, Result]):
@@ -47,28 +52,33 @@ class Together(Generic[Job, Result]):
         self._whose = whose
         self._waiting: list[_Waiting[Job, Result]] = []
         self._busy: set[Hashable] = set()
-        self._lanes: set[asyncio.Task[None]] = set()
+        self._lanes: set[asyncio.Task[None] | None] = set()
 
     async def result_of(self, job: Job) -> Result:
-        """Wait until it is carried out. Raises the problem that it ends in, and Unavailable without a database."""
-        waiting = _Waiting[Job, Result](job, self._whose(job), asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
+        """Wait until it is carried out. Raises the problem that it ends in, and Unavailable if its turn does not come
+        within `WAIT_SECONDS` or there is no database.
+        """
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Result] = loop.create_future()
+        patience = loop.call_later(WAIT_SECONDS, _end, answered, Unavailable("too much else had to be done before"))
+        self._waiting.append(_Waiting(job, self._whose(job), answered, patience))
         self._go_on()
-        return await waiting.answered
+        return await answered
 
     def _go_on(self) -> None:
         if len(self._lanes) < LANES and (chosen := self._choose()):
-            lane = asyncio.create_task(self._run(chosen))
-            self._lanes.add(lane)
-            lane.add_done_callback(self._lanes.discard)
+            self._lanes.add(asyncio.create_task(self._run(chosen)))
 
     def _choose(self) -> list[_Waiting[Job, Result]]:
         """The next ones, no two of one owner, and none of whom something is under way."""
         chosen: list[_Waiting[Job, Result]] = []
         left: list[_Waiting[Job, Result]] = []
         for each in self._waiting:
-            if len(chosen) < MOST_TOGETHER and each.owner not in self._busy:
+            if each.answered.done():  # it lost patience, or who asked has gone away
+                each.patience.cancel()
+            elif len(chosen) < MOST_TOGETHER and each.owner not in self._busy:
                 self._busy.add(each.owner)
+                each.patience.cancel()
                 chosen.append(each)
             else:
                 left.append(each)
@@ -76,11 +86,14 @@ class Together(Generic[Job, Result]):
         return chosen
 
     async def _run(self, chosen: list[_Waiting[Job, Result]]) -> None:
-        while chosen:
-            await self._settle(chosen)
-            self._busy.difference_update(each.owner for each in chosen)
-            chosen = self._choose()
-            self._go_on()
+        try:
+            while chosen:
+                await self._settle(chosen)
+                self._busy.difference_update(each.owner for each in chosen)
+                chosen = self._choose()
+                self._go_on()
+        finally:  # in the step that found nothing left: who asks next must find this lane free
+            self._lanes.discard(asyncio.current_task())
 
     async def _settle(self, chosen: Sequence[_Waiting[Job, Result]]) -> None:
         try:
