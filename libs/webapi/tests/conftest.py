@@ -25,6 +25,7 @@ CREATE FUNCTION refuse_thing() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.size = 13 THEN RAISE EXCEPTION 'no thing of size 13'; END IF;
     IF NEW.size = 14 THEN RAISE EXCEPTION 'busy' USING ERRCODE = 'serialization_failure'; END IF;
+    IF NEW.size = 15 THEN RAISE EXCEPTION 'locked' USING ERRCODE = 'lock_not_available'; END IF;
     RETURN NULL;
 END $$;
 CREATE CONSTRAINT TRIGGER refuse_thing AFTER INSERT ON thing

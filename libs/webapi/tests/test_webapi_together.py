@@ -1,8 +1,9 @@
 """What is carried out in one transaction is answered as if each request had one of its own."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
@@ -48,6 +49,14 @@ class Stage:
 
     async def is_busy(self) -> bool:
         return self.under_way == LANES
+
+    def let_through(self) -> None:
+        """Those that are held, and hold the next ones."""
+        self.gate.opened.set()
+        self.gate = testing.Gate()
+
+    async def is_at_the_next(self) -> bool:
+        return self.gate.reached.is_set()
 
 
 @pytest.fixture
@@ -116,18 +125,72 @@ async def test_what_may_work_when_sent_again_is_told_to_all(
     assert await stored(connection) == set()
 
 
-async def test_who_has_gone_away_leaves_the_others(build: Build, connection: asyncpg.Connection, stage: Stage) -> None:
+async def test_a_lock_of_somebody_else_is_waited_for_by_its_own_job(
+    build: Build, connection: asyncpg.Connection, stage: Stage
+) -> None:
+    found = await together(build, stage, [Job("a"), Job("b", 15), Job("c")])
+    assert (found[0], found[2]) == ("a", "c")
+    assert isinstance(found[1], Unavailable)
+    assert await stored(connection) == {"a", "c"}
+
+
+async def test_who_has_gone_away_is_left_out(build: Build, connection: asyncpg.Connection, stage: Stage) -> None:
+    """Whoever was not begun with is not carried out; whoever was leaves the others their answers."""
     app = build()
     async with testing.running(app):
         desk = Together[Job, str](app.state.database, stage.carry_out, whose=lambda job: job.owner)
         first = [asyncio.create_task(desk.result_of(Job(f"first-{n}"))) for n in range(LANES)]
         await testing.wait_for(stage.is_busy)
-        gone, stays = (asyncio.create_task(desk.result_of(Job(owner))) for owner in ("gone", "stays"))
+        gone, stays, leaves = (asyncio.create_task(desk.result_of(Job(each))) for each in ("gone", "stays", "leaves"))
         await asyncio.sleep(0)
         gone.cancel()
+        stage.let_through()
+        assert await first[0] == "first-0"
+        await testing.wait_for(stage.is_at_the_next)
+        leaves.cancel()
         stage.gate.opened.set()
         async with asyncio.timeout(testing.READY_SECONDS):
             assert await stays == "stays"
             assert await desk.result_of(Job("later")) == "later"
             await asyncio.gather(*first)
-    assert await stored(connection) == {"gone", "stays", "later"}
+    assert await stored(connection) == {"stays", "leaves", "later"}
+
+
+async def test_whose_turn_does_not_come_is_told_and_not_carried_out(
+    build: Build, connection: asyncpg.Connection, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webapi.together.WAIT_SECONDS", 0.05)
+    app = build()
+    async with testing.running(app):
+        desk = Together[Job, str](app.state.database, stage.carry_out, whose=lambda job: job.owner)
+        first = asyncio.create_task(desk.result_of(Job("a")))
+        await stage.gate.reached.wait()
+        with pytest.raises(Unavailable):
+            await desk.result_of(Job("a"))
+        stage.gate.opened.set()
+        assert await first == "a"
+        assert await desk.result_of(Job("b")) == "b"
+    assert [len(jobs) for jobs in stage.carried_out] == [1, 1]
+
+
+class Instant:
+    """A database whose transactions take no time, so that all lanes end in the same step."""
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        yield
+
+
+async def test_who_asks_in_the_step_in_which_the_lanes_end_is_heard() -> None:
+    async def carry_out(conn: Connection, jobs: Sequence[str]) -> Sequence[str]:
+        return jobs
+
+    database: Any = Instant()
+    desk = Together[str, str](database, carry_out, whose=str)
+
+    async def ask_again(owner: str) -> None:
+        for _ in range(5):
+            assert await desk.result_of(owner) == owner
+
+    async with asyncio.timeout(testing.READY_SECONDS):
+        await asyncio.gather(*(ask_again(f"j{n}") for n in range(LANES)))

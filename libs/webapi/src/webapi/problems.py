@@ -182,10 +182,9 @@ class RefusedBody(HTTPException):
 
 
 def install(app: FastAPI) -> None:
-    """Render every failure of `app` as problem details."""
+    """Render every failure of `app` as problem details; what is malformed, `app` hands to `on_validation_error`."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, on_validation_error)
 
 
 def render(request: Request, problem: Problem) -> JSONResponse:

@@ -163,9 +163,7 @@ def _view(member_id: str, found: Export, now_us: int) -> ExportView:
         claims=[ExportedClaim(**row) for row in stored.claims],
         consents=[ExportedConsent(**row) for row in stored.consents],
         contacts=[ExportedContact(**row) for row in stored.contacts],
-        notices=[
-            ExportedNotice(**dict(row) | {"reason": msgspec.json.decode(row["reason"])}) for row in stored.notices
-        ],
+        notices=[_notice(row) for row in stored.notices],
         surveys=[ExportedSurvey(**row) for row in stored.surveys],
         contact_person=None if stored.contact_person is None else ContactPersonBody(**stored.contact_person),
         snapshots=[ExportedSnapshot(**row) for row in stored.snapshots],

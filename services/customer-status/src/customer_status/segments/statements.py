@@ -95,7 +95,7 @@ _JUDGED = f"""
             WHEN last_day > {_P.existing_after} THEN 'bestandskunde'
             ELSE 'altkunde'
         END AS lifecycle,
-        revenue_cents, floor(sqrt(revenue_cents::float8)) AS band
+        revenue_cents, floor(sqrt(greatest(revenue_cents, 0)::float8)) AS band
     FROM ({{0}}) AS bought
     WHERE member_id IS NOT NULL AND (joined_at < {_P.end} OR first_event_day <= {_P.on_day})"""
 
