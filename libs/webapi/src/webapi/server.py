@@ -1,5 +1,6 @@
 """Serving an application until it is told to stop."""
 
+import gc
 import signal
 import sys
 from types import FrameType
@@ -30,6 +31,10 @@ def serve(app: FastAPI, host: str, port: int, metrics_port: int) -> None:
         sys.exit(1)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopped)
+    # The application stays to the end, so it is not searched for garbage again and again while somebody waits.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     try:
         uvicorn.Server(_config(app, host, port)).run()
     finally:

@@ -99,18 +99,17 @@ class Together(Generic[Job, Result]):
         try:
             async with self._database.transaction() as connection:
                 results = await self._carry_out(connection, [each.job for each in chosen])
-        except Unavailable as away:
-            for each in chosen:
-                _end(each.answered, Unavailable(away.detail))
         except Exception as error:
-            if len(chosen) == 1:
+            if isinstance(error, Unavailable) and not isinstance(error.__cause__, SOMEBODYS):
+                for each in chosen:
+                    _end(each.answered, Unavailable(error.detail))
+            elif len(chosen) == 1:
                 _end(chosen[0].answered, error)
-                return
-            log.warning(
-                "carrying out one by one what failed together", requests=len(chosen), error=type(error).__name__
-            )
-            for each in chosen:  # nobody fails for what another one asked
-                await self._settle([each])
+            else:
+                cause = type(error.__cause__ or error).__name__
+                log.warning("carrying out one by one what failed together", requests=len(chosen), cause=cause)
+                for each in chosen:  # nobody fails for what another one asked
+                    await self._settle([each])
         else:
             for each, result in zip(chosen, results, strict=True):
                 _end(each.answered, result)

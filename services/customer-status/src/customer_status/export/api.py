@@ -1,6 +1,5 @@
 """A member's own data in one document (GDPR Art. 15 and 20)."""
 
-from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
 
@@ -163,15 +162,13 @@ def _view(member_id: str, found: Export, now_us: int) -> ExportView:
         claims=[ExportedClaim(**row) for row in stored.claims],
         consents=[ExportedConsent(**row) for row in stored.consents],
         contacts=[ExportedContact(**row) for row in stored.contacts],
-        notices=[_notice(row) for row in stored.notices],
+        notices=[
+            ExportedNotice(**dict(row) | {"reason": msgspec.json.decode(row["reason"])}) for row in stored.notices
+        ],
         surveys=[ExportedSurvey(**row) for row in stored.surveys],
         contact_person=None if stored.contact_person is None else ContactPersonBody(**stored.contact_person),
         snapshots=[ExportedSnapshot(**row) for row in stored.snapshots],
     )
-
-
-def _notice(row: Mapping[str, Any]) -> ExportedNotice:
-    return ExportedNotice(**dict(row) | {"reason": msgspec.json.decode(row["reason"])})
 
 
 def _steps(timeline: Timeline) -> list[ExportedStep]:
