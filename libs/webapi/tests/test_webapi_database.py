@@ -179,8 +179,11 @@ async def test_more_requests_than_connections(
     assert {(await answer).status_code for answer in holding} == {200}
 
 
-async def test_a_start_without_a_database(build: Build, database: ServiceDatabase) -> None:
+async def test_a_start_without_a_database(
+    build: Build, database: ServiceDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The process lives, says why it waits - once - and works as soon as the database is there."""
+    monkeypatch.setattr("webapi.database.log", structlog.get_logger())  # the one there may keep how it was configured
     url = "postgresql://nobody@127.0.0.1:1/nothing"
 
     async def open_pool() -> "asyncpg.Pool[asyncpg.Record]":

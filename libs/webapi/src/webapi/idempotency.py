@@ -54,8 +54,10 @@ class InFlight(Problem):
     title = "The same request is being worked on"
     header_names = ("Retry-After",)
 
-    def __init__(self) -> None:
-        super().__init__("wait for its answer, then send it again with the same key")
+    def __init__(
+        self, detail: str = "wait for its answer, then send it again with the same key", **extensions: Any
+    ) -> None:
+        super().__init__(detail, **extensions)
 
     @property
     def headers(self) -> dict[str, str]:
