@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn reads it with httptools, which costs half of what its other parser does, within bounds."""
+"""HTTP/1.1 as uvicorn reads it with httptools, a parser in C, within bounds."""
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 

@@ -37,7 +37,7 @@ class Together(Generic[Job, Result]):
     """Carries out jobs in transactions on at most `LANES` connections, in the order they came.
 
     `carry_out` gives a result, or the problem it ends in, for each of the jobs it is given; all that it wrote commits
-    before any of them is answered. Jobs that are in one another's way never run at the same time.
+    before any of them is answered. Jobs of the same owner never run at the same time.
     """
 
     def __init__(
