@@ -1,6 +1,7 @@
 """Arrays written as text are what PostgreSQL reads."""
 
 import asyncpg
+import pytest
 from devstack import ServiceDatabase
 from eventing.arrays import lists, numbers, read_numbers, texts
 
@@ -34,3 +35,8 @@ async def test_what_is_written_is_what_is_read(database: ServiceDatabase) -> Non
             assert [read_numbers(row["each"]) for row in rows] == values
     finally:
         await conn.close()
+
+
+def test_a_text_that_postgresql_has_no_place_for_is_refused() -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        texts(["a", "b\0c"])

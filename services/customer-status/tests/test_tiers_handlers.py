@@ -6,6 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 from customer_status.tiers import store
+from customer_status.tiers.domain import Member
 from customer_status.tiers.rows import timeline_from_row
 from devstack import ServiceDatabase
 from eventing.database import close, connect
@@ -217,7 +218,7 @@ async def test_batches_that_name_the_same_members_in_other_orders_never_deadlock
     await holder.start()
     await store.lock_members(conn, [ids[10]], SECRET)
 
-    async def lock_all(names: list[str]) -> dict[str, int]:
+    async def lock_all(names: list[str]) -> dict[str, Member]:
         other = await connect(database.app_url, application_name="tests", posting=True)
         try:
             async with other.transaction():
@@ -244,14 +245,14 @@ async def test_what_was_locked_is_read_as_the_other_left_it(
     await feed.bought("M1", "p0", DAY.format(1), 100)
     other = await connect(database.app_url, application_name="tests", posting=True)
     async with other.transaction():
-        accounts = await store.lock_members(other, ["M1"])
+        members = await store.lock_members(other, ["M1"])
         waiting = asyncio.create_task(feed.bought("M1", "p1", DAY.format(2), 100))
 
         async def it_waits() -> bool:
             return bool(await other.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
         await wait_until(it_waits)
-        await other.execute("UPDATE member SET events = 41 WHERE account_no = $1", accounts["M1"])
+        await other.execute("UPDATE member SET events = 41 WHERE account_no = $1", members["M1"].account_no)
     await waiting
     await close(other)
     assert (await member(conn))["events"] == 42

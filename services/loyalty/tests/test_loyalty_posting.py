@@ -161,6 +161,23 @@ async def test_other_content_under_a_known_key_is_a_dead_letter(post: Post, conn
     assert await conn.fetchval("SELECT balance_points FROM account") == 22
 
 
+async def test_a_known_key_that_comes_again_with_a_later_date_is_a_conflict_like_any_other(
+    post: Post, conn: asyncpg.Connection
+) -> None:
+    """A purchase later than all of its member's is taken for new; here the primary key says that it is not."""
+    await post(bought("p1", 2190))
+    await post(
+        bought("p2", 100), bought("p1", 2190, at="2026-03-05T12:00:00Z"), bought("p3", 300, at="2026-03-06T12:00:00Z")
+    )
+    await post(bought("p1", 2190, at="2026-03-07T12:00:00Z"))
+    assert [row["reason"] for row in await conn.fetch("SELECT reason FROM dead_letter")] == ["conflict"] * 2
+    assert await entries(conn) == [
+        (1, "purchase", 21, "p1", None),
+        (2, "purchase", 1, "p2", None),
+        (3, "purchase", 3, "p3", None),
+    ]
+
+
 async def test_return_of_spent_points_leaves_a_negative_balance(
     post: Post, conn: asyncpg.Connection, programme: Programme
 ) -> None:

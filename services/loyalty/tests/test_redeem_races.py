@@ -23,6 +23,7 @@ from devstack.ports import free_port
 from httpx import AsyncClient, Limits, Response, TransportError
 from loyalty.audit.verify import verify
 from loyalty.points import store as accounts
+from loyalty.points.account import Account
 from programme.terms import Programme
 from webapi import keys
 
@@ -102,10 +103,11 @@ async def test_an_account_made_since_the_locks_were_taken_is_not_touched(
     """A worker could be posting to it: what is read without a lock must not be written."""
     lock = accounts.lock_accounts
 
-    async def lock_and_be_late(*args: Any) -> None:
+    async def lock_and_be_late(*args: Any) -> list[Account]:
         monkeypatch.undo()
-        await lock(*args)
+        locked = await lock(*args)
         await till.bought("M1", "p1", 700)
+        return locked
 
     monkeypatch.setattr(accounts, "lock_accounts", lock_and_be_late)
     assert (await till.spend("M1", "early")).json()["code"] == "member_not_found"

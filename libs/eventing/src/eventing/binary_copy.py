@@ -14,9 +14,12 @@ from eventing.database import Connection
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 _POSTGRES_EPOCH_US: Final = 946_684_800_000_000
+_POSTGRES_EPOCH_DAY: Final = 10_957
 _TEXT_OID: Final = 25
 
 NULL: Final = b"\xff\xff\xff\xff"
+JSONB_VERSION: Final = 1
+"""The byte before the text in a field of type `jsonb`, which its length counts."""
 NO_TEXTS: Final = struct.pack("!iiii", 12, 0, 0, _TEXT_OID)
 _length: Final = struct.Struct("!i").pack
 _array_head: Final = struct.Struct("!iiiiii").pack
@@ -27,17 +30,17 @@ def timestamp(us: int) -> int:
     return us - _POSTGRES_EPOCH_US
 
 
+def date(day: int) -> int:
+    """A `date` as an int4: days since 2000-01-01, of days since 1970-01-01."""
+    return day - _POSTGRES_EPOCH_DAY
+
+
 def text(value: str | None) -> bytes:
     """A field of type `text`."""
     if value is None:
         return NULL
     encoded = value.encode()
     return _length(len(encoded)) + encoded
-
-
-def jsonb(encoded: bytes) -> bytes:
-    """A field of type `jsonb` of a JSON text."""
-    return _length(len(encoded) + 1) + b"\x01" + encoded
 
 
 def texts(values: Sequence[str]) -> bytes:

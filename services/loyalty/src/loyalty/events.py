@@ -206,11 +206,13 @@ def points_posted(account: Account) -> list[Message]:
     entries = account.new_entries
     if account.member_id is None or not entries:
         return []
-    messages, balance = [], account.balance_points - sum(entry.points for entry in entries)
+    messages = []
     for first in range(0, len(entries), MOST_ENTRIES):
-        posted = entries[first : first + MOST_ENTRIES]
-        balance += sum(entry.points for entry in posted)
-        told = [PostedEntry(no, points, kind, of, cause, level) for _, no, kind, points, of, cause, level in posted]
+        end = first + MOST_ENTRIES
+        balance = account.balance_points - sum([entry.points for entry in entries[end:]])
+        told = [
+            PostedEntry(e.entry_no, e.points, e.kind, e.purchase_id, e.cause_id, e.level) for e in entries[first:end]
+        ]
         event = PointsPosted(account.member_id, account.next_event_no(), balance, told)
         messages.append(account_message(account, event))
     return messages

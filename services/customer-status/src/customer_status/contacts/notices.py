@@ -84,17 +84,17 @@ class TakeNotices:
     async def __call__(self, transaction: Transaction, events: Sequence[Decoded[NoticeChange]]) -> None:
         """One by one, for the order matters; there are a few in a year for each member."""
         conn = transaction.conn
-        accounts = await lock_members(conn, {change.member_id for _, change in events}, self._secret)
+        members = await lock_members(conn, {change.member_id for _, change in events}, self._secret)
         woken = set()
         for event, change in events:
-            account_no = accounts.get(change.member_id)
-            if account_no is None:
+            member = members.get(change.member_id)
+            if member is None:
                 transaction.ignore(event, ERASED)
             elif change.notice is not None:
-                await store.put_notice(conn, account_no, change.event_no, change.notice)
-                woken.add(account_no)
+                await store.put_notice(conn, member.account_no, change.event_no, change.notice)
+                woken.add(member.account_no)
             elif change.gone_voucher_id is not None:
-                await store.end_voucher(conn, account_no, change.event_no, change.gone_voucher_id)
+                await store.end_voucher(conn, member.account_no, change.event_no, change.gone_voucher_id)
         await store.wake(conn, woken)
 
 

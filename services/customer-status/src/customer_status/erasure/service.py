@@ -39,7 +39,8 @@ class TakeMembers:
 
     async def __call__(self, transaction: Transaction, events: Sequence[Decoded[MemberJoined | MemberErased]]) -> None:
         """Whoever was erased stays erased, whatever comes before or after in the log."""
-        accounts = await store.lock_members(transaction.conn, {value.member_id for _, value in events}, self._secret)
+        members = await store.lock_members(transaction.conn, {value.member_id for _, value in events}, self._secret)
+        accounts = {member_id: member.account_no for member_id, member in members.items()}
         erased = {value.member_id: value.erased_us for _, value in events if isinstance(value, MemberErased)}
         joined_us: dict[int, int] = {}
         for event, value in events:

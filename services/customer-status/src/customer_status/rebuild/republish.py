@@ -15,7 +15,7 @@ from programme.timeline import TimelineChanged
 from customer_status.events import timeline_changed
 from customer_status.rebuild import store
 from customer_status.rebuild.generations import newer
-from customer_status.tiers.store import lock_members, read_members
+from customer_status.tiers.store import lock_members
 
 MEMBERS_AT_ONCE = 500
 
@@ -44,8 +44,7 @@ async def republish(conn: asyncpg.Connection, member_id: str | None, tell: Tell,
 
 async def _republish_some(conn: asyncpg.Connection, member_ids: list[str], as_newer: bool) -> int:
     async with conn.transaction():
-        accounts = await lock_members(conn, member_ids)
-        members = await read_members(conn, accounts.values())
+        members = await lock_members(conn, member_ids)
         transaction = Transaction(conn)
         for member in members.values():
             if as_newer:

@@ -3,17 +3,19 @@
 Instants are microseconds here and timestamps there, cents per class a dict here and jsonb there.
 """
 
+import struct
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import asyncpg
 import msgspec
+from eventing import binary_copy
 from eventing.arrays import lists, numbers, read_numbers, texts
 from programme.calendar import date_of, day_of
 from programme.facts import Purchase, Return
 from programme.instants import from_datetime, to_datetime
 from programme.levels import LevelState, decode, encode, new_state
-from programme.timeline import BASIS, Timeline, steps_from_json, steps_to_json
+from programme.timeline import BASIS, Timeline, steps_to_json, timeline_from_text
 
 from customer_status.tiers.domain import Key, Member, PurchaseRow, ReturnRow
 from customer_status.tiers.purchase_days import PurchaseDays
@@ -94,7 +96,7 @@ def levels_from_row(row: asyncpg.Record) -> LevelState:
 
 def timeline_from_row(row: asyncpg.Record) -> Timeline:
     """The timeline published last; never published means basis."""
-    return BASIS if row["timeline"] is None else steps_from_json(msgspec.json.decode(row["timeline"]))
+    return BASIS if row["timeline"] is None else timeline_from_text(row["timeline"])
 
 
 def purchase_from_row(row: asyncpg.Record, member_id: str | None) -> PurchaseRow:
@@ -133,21 +135,30 @@ def return_from_row(row: asyncpg.Record, member_id: str | None) -> ReturnRow:
     return ReturnRow(row["account_no"], received_us, fact, row["total_cents"], day)
 
 
-def purchase_record(row: PurchaseRow) -> tuple[Any, ...]:
-    """The values of `PURCHASE_COLUMNS`."""
-    return (
-        row.account_no,
-        row.fact.purchase_id,
-        to_datetime(row.fact.occurred_us),
-        to_datetime(row.received_us),
-        _to_json(row.fact.cents_by_class),
-        row.fact.vouchers,
-        row.eligible_cents,
-        row.returned_cents,
-        row.returned_completely,
-        date_of(row.day),
-        row.total_cents,
-        row.returned_total_cents,
+_purchase_head = struct.Struct("!hiqi").pack
+_purchase_facts = struct.Struct("!iqiqiB").pack
+_purchase_sums = struct.Struct("!iqiqi?iiiiiq").pack
+_PURCHASE_FIELDS = len(PURCHASE_COLUMNS)
+
+
+def packed_purchase(row: PurchaseRow) -> bytes:
+    """The values of `PURCHASE_COLUMNS`, packed for COPY."""
+    fact = row.fact
+    purchase_id, cents = fact.purchase_id.encode(), msgspec.json.encode(fact.cents_by_class)
+    occurred, received = binary_copy.timestamp(fact.occurred_us), binary_copy.timestamp(row.received_us)
+    returned, completely = row.returned_cents, row.returned_completely
+    return b"".join(
+        (
+            _purchase_head(_PURCHASE_FIELDS, 8, row.account_no, len(purchase_id)),
+            purchase_id,
+            _purchase_facts(8, occurred, 8, received, len(cents) + 1, binary_copy.JSONB_VERSION),
+            cents,
+            binary_copy.texts(fact.vouchers),
+            _purchase_sums(
+                *(8, row.eligible_cents, 8, returned, 1, completely, 4, binary_copy.date(row.day)),
+                *(4, row.total_cents, 8, row.returned_total_cents),
+            ),
+        )
     )
 
 

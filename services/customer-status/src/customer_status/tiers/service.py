@@ -3,7 +3,7 @@
 No statement is made per event: what comes in one batch costs a handful of statements, however many events it has.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from eventing.database import Connection
 from eventing.forgotten import Secret
@@ -52,13 +52,12 @@ class TakePurchases:
                 transaction.publish(timeline_changed(member.account_no, change))
 
     async def _read(self, conn: Connection, facts: Sequence[Fact]) -> Batch:
-        accounts = await store.lock_members(conn, {fact.member_id for fact in facts}, self._secret)
-        facts = [fact for fact in facts if fact.member_id in accounts]
-        members = await store.read_members(conn, accounts.values())
-        names = {account_no: member_id for member_id, account_no in accounts.items()}
-        bought = _keys(accounts, facts, Purchase)
-        returned = [(accounts[fact.member_id], fact.return_id) for fact in facts if isinstance(fact, Return)]
-        known = await store.find_purchases(conn, _keys(accounts, facts, Purchase, Return), names)
+        members = await store.lock_members(conn, {fact.member_id for fact in facts}, self._secret)
+        facts = [fact for fact in facts if fact.member_id in members]
+        names = {member.account_no: member.member_id for member in members.values()}
+        bought = _keys(members, facts, Purchase)
+        returned = [(members[fact.member_id].account_no, fact.return_id) for fact in facts if isinstance(fact, Return)]
+        known = await store.find_purchases(conn, bought | _keys(members, facts, Return), names)
         waited_for = [key for key in bought if key not in known and members[names[key[0]]].waiting_returns]
         return Batch(
             self._programme,
@@ -84,8 +83,8 @@ def _changed_timelines(members: Collection[Member]) -> dict[int, Timeline]:
     return {account_no: timeline for account_no, timeline in timelines if timeline is not None}
 
 
-def _keys(accounts: dict[str, int], facts: Sequence[Fact], *kinds: type[Fact]) -> set[Key]:
-    return {(accounts[fact.member_id], fact.purchase_id) for fact in facts if isinstance(fact, kinds)}
+def _keys(members: Mapping[str, Member], facts: Sequence[Fact], kind: type[Fact]) -> set[Key]:
+    return {(members[fact.member_id].account_no, fact.purchase_id) for fact in facts if isinstance(fact, kind)}
 
 
 async def _write_rows(conn: Connection, batch: Batch) -> None:

@@ -1,13 +1,15 @@
 """All SQL on members, purchases and returns; every statement serves a whole batch.
 
-Whoever writes locks the members first, with `lock_members`, and reads what was locked in a later statement: a
-statement that locks and reads at once can return what was there before it waited.
+Whoever writes locks the members first, with `lock_members`, and reads what hangs on them in later statements: one that
+waits for a lock and joins other tables joins what they were before it waited.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 
-from eventing.arrays import numbers, texts
+from eventing.arrays import texts
+from eventing.binary_copy import copy_packed
 from eventing.database import Connection
+from eventing.failures import StartOver
 from eventing.forgotten import Secret, forgotten_among
 from programme.instants import to_datetime
 from programme.timeline import Timeline
@@ -21,47 +23,59 @@ from customer_status.tiers.rows import (
     key_arrays,
     member_arrays,
     member_from_row,
+    packed_purchase,
     purchase_from_row,
-    purchase_record,
     return_from_row,
     return_record,
     timeline_from_row,
 )
 
-_INSERT_MISSING = """
-    INSERT INTO member (member_id)
-    SELECT wanted.member_id FROM unnest($1::text::text[]) AS wanted (member_id)
-    WHERE NOT EXISTS (SELECT FROM member WHERE member.member_id = wanted.member_id)
-    ORDER BY wanted.member_id COLLATE "C"
-    ON CONFLICT (member_id) DO NOTHING
-    RETURNING member_id"""
-_LOCK = """
-    SELECT account_no, member_id FROM member WHERE member_id = ANY ($1::text::text[])
+_LOCK = f"""
+    SELECT {", ".join(MEMBER_COLUMNS)} FROM member WHERE member_id = ANY ($1::text::text[])
     ORDER BY member_id COLLATE "C" FOR UPDATE"""
-_SELECT_MEMBERS = f"SELECT {', '.join(MEMBER_COLUMNS)} FROM member"
+_INSERT_MISSING = f"""
+    INSERT INTO member (member_id)
+    SELECT wanted.member_id FROM unnest($1::text::text[]) AS wanted (member_id) ORDER BY wanted.member_id COLLATE "C"
+    ON CONFLICT (member_id) DO NOTHING
+    RETURNING {", ".join(MEMBER_COLUMNS)}"""
 _SELECT_PURCHASES = f"SELECT {', '.join(PURCHASE_COLUMNS)} FROM purchase"
 _SELECT_RETURNS = f"SELECT {', '.join(RETURN_COLUMNS)} FROM purchase_return"
 _WANTED = "JOIN unnest($1::text::bigint[], $2::text::text[]) AS wanted (account_no, {0}) USING (account_no, {0})"
 
 
-async def lock_members(conn: Connection, member_ids: Iterable[str], secret: Secret | None = None) -> dict[str, int]:
-    """Lock the members' rows, always in the same order; returns their account numbers.
+async def lock_members(conn: Connection, member_ids: Iterable[str], secret: Secret | None = None) -> dict[str, Member]:
+    """Lock the members' rows, always in the same order; returns them as they are under the lock.
 
     With `secret` those that are absent are created, but not for who was erased: some may have none. Only `secret` can
     tell the erased among the new ones, so without it nobody is created.
 
-    The order of bytes, stated in both statements, keeps two transactions from waiting for each other in a circle.
+    The order of bytes, stated in both statements, keeps two transactions from waiting for each other in a circle: new
+    ones come after all others, and whoever waits for a row that another one is adding can only have added smaller ones.
+    Raises StartOver where another transaction added one first: it is to be locked among the others.
     """
-    wanted = texts(set(member_ids))
-    new = [] if secret is None else [row["member_id"] for row in await conn.fetch(_INSERT_MISSING, wanted)]
-    accounts = {row["member_id"]: row["account_no"] for row in await conn.fetch(_LOCK, wanted)}
-    if secret is not None and new:
-        # A statement of its own: it sees an erasure that committed while this transaction waited for its locks.
-        erased = await forgotten_among(conn, secret, new)
-        if erased:
-            await conn.execute("DELETE FROM member WHERE member_id = ANY ($1::text::text[])", texts(erased))
-            accounts = {member_id: number for member_id, number in accounts.items() if member_id not in erased}
-    return accounts
+    wanted = set(member_ids)
+    members = await _fetch_members(conn, _LOCK, wanted)
+    missing = wanted - members.keys() if secret is not None else ()
+    if secret is None or not missing:
+        return members
+    created = await _fetch_members(conn, _INSERT_MISSING, missing)
+    if len(created) < len(missing):
+        if members or created:
+            raise StartOver("another transaction made a member meanwhile who is to be locked among the others")
+        return await _fetch_members(conn, _LOCK, wanted)  # nothing is held yet
+    # A statement of its own: it sees an erasure that committed while this transaction waited for its locks.
+    erased = await forgotten_among(conn, secret, missing)
+    if erased:
+        await conn.execute("DELETE FROM member WHERE member_id = ANY ($1::text::text[])", texts(erased))
+    return members | {name: member for name, member in created.items() if name not in erased}
+
+
+async def _fetch_members(conn: Connection, statement: str, member_ids: Collection[str]) -> dict[str, Member]:
+    """Of a row it had to wait for, a statement with FOR UPDATE returns the version it locked (PostgreSQL's
+    documentation, 13.2.1).
+    """
+    rows = await conn.fetch(statement, texts(member_ids))
+    return {row["member_id"]: member_from_row(row) for row in rows}
 
 
 async def cut_links(conn: Connection, account_nos: Collection[int]) -> None:
@@ -115,12 +129,6 @@ async def join_members(conn: Connection, joined_us: Mapping[int, int]) -> None:
     )
 
 
-async def read_members(conn: Connection, account_nos: Collection[int]) -> dict[str, Member]:
-    """The rows of locked members, by member_id."""
-    rows = await conn.fetch(f"{_SELECT_MEMBERS} WHERE account_no = ANY ($1::text::bigint[])", numbers(account_nos))
-    return {row["member_id"]: member_from_row(row) for row in rows}
-
-
 async def find_purchases(conn: Connection, keys: Collection[Key], names: Mapping[int, str]) -> dict[Key, PurchaseRow]:
     """The known ones of these purchases; `names` tells the member_id of each account."""
     if not keys:
@@ -159,8 +167,8 @@ async def find_returns_of(
 
 async def insert_purchases(conn: Connection, rows: Iterable[PurchaseRow]) -> None:
     """Add purchases."""
-    if records := [purchase_record(row) for row in rows]:
-        await conn.copy_records_to_table("purchase", records=records, columns=PURCHASE_COLUMNS)
+    if packed := [packed_purchase(row) for row in rows]:
+        await copy_packed(conn, "purchase", PURCHASE_COLUMNS, packed)
 
 
 async def insert_returns(conn: Connection, rows: Iterable[ReturnRow]) -> None:

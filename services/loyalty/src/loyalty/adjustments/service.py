@@ -79,8 +79,7 @@ async def reject(conn: Connection, adjustment_id: int, person: Person, now_us: i
 
 
 async def _locked(conn: Connection, account_no: int) -> Account:
-    await accounts.lock_accounts(conn, (), [account_no])
-    account = (await accounts.read_owners(conn, [account_no]))[account_no]
+    [account] = await accounts.lock_accounts(conn, (), [account_no])
     if account.member_id is None:
         raise MemberNotFound("The member was erased.")
     return account

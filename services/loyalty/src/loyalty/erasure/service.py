@@ -28,8 +28,8 @@ async def erase(conn: Connection, secret: Secret, member_id: str, now_us: int) -
             return
         raise MemberNotFound(f"There is no member {member_id}.")
     number = known.account_no
-    await accounts.lock_accounts(conn, (), [number])
-    if (await accounts.read_owners(conn, [number]))[number].member_id is None:
+    [account] = await accounts.lock_accounts(conn, (), [number])
+    if account.member_id is None:
         return  # erased meanwhile
     await forget(conn, secret, [member_id])
     await cut_link(conn, number)

@@ -59,10 +59,10 @@ class ExplainedPurchase(NamedTuple):
 
 async def join(conn: Connection, secret: Secret, member_id: str, now_us: int) -> Joined:
     """Join a member who may already have bought; a second time changes nothing. Raises `MemberErased`."""
-    await store.lock_accounts(conn, [member_id], secret=secret)
-    account = (await store.read_accounts(conn, [member_id])).get(member_id)
-    if account is None:
+    locked = await store.lock_accounts(conn, [member_id], secret=secret)
+    if not locked:
         raise MemberErased(f"Member {member_id} was erased; a new card has a new number.")
+    [account] = locked
     if account.joined_us is not None:
         return Joined(account, is_new=False)
     account.joined_us = now_us

@@ -28,8 +28,7 @@ async def tell_ends(conn: asyncpg.Connection, programme: Programme, at_us: int, 
     """Tell that vouchers expire soon or have expired, as it is known at `at_us`, and when to look at them again."""
     async with conn.transaction():
         owner_nos = await owners_of(conn, voucher_ids)
-        await accounts.lock_accounts(conn, (), owner_nos)
-        owners = await accounts.read_owners(conn, owner_nos)
+        owners = {owner.account_no: owner for owner in await accounts.lock_accounts(conn, (), owner_nos)}
         vouchers = await read_vouchers(conn, voucher_ids)
         messages: list[Message] = []
         for voucher in vouchers.values():

@@ -4,15 +4,14 @@ Pure: it works on a row that was read under its lock, and collects what has to b
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
+import msgspec
 from programme.calendar import civil_year
 from programme.expiry import NextExpiry, expired_by, next_expiry
 from programme.timeline import BASIS, Timeline
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One signed change of a balance."""
 
     account_no: int
@@ -24,8 +23,7 @@ class Entry(NamedTuple):
     level: str | None
 
 
-@dataclass(slots=True)
-class Account:
+class Account(msgspec.Struct, gc=False):
     """An account's row, read under its lock. `changed` tells of its sums, `has_new_timeline` of its timeline."""
 
     account_no: int
@@ -36,15 +34,15 @@ class Account:
     expiry_year: int = 0
     last_entry_no: int = 0
     last_event_no: int = 0
-    earned_by_year: dict[int, int] = field(default_factory=dict)
-    debited_by_year: dict[int, int] = field(default_factory=dict)
+    earned_by_year: dict[int, int] = {}
+    debited_by_year: dict[int, int] = {}
     last_purchase_us: int | None = None
     waiting_returns: int = 0
     timeline: Timeline = BASIS
     timeline_version: tuple[int, int] = (0, 0)
     changed: bool = False
     has_new_timeline: bool = False
-    new_entries: list[Entry] = field(default_factory=list)
+    new_entries: list[Entry] = []
 
     def post(
         self,

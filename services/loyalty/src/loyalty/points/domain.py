@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+import msgspec
 from programme.calendar import civil_year
 from programme.expiry import YEARS_USABLE
 from programme.facts import Purchase, Return
@@ -30,8 +31,7 @@ class Outcome(Enum):
     CONFLICT = "conflict"
 
 
-@dataclass(slots=True)
-class Position:
+class Position(msgspec.Struct, gc=False):
     """What one purchase is worth, and how much of that is posted."""
 
     account_no: int
@@ -51,8 +51,7 @@ class Position:
         return total_points(remaining, self.bonus_percent)
 
 
-@dataclass(slots=True)
-class KnownReturn:
+class KnownReturn(msgspec.Struct, gc=False):
     """A return that was accepted, whether or not its purchase is known yet."""
 
     account_no: int

@@ -38,8 +38,7 @@ async def post_due_expiry(conn: asyncpg.Connection, at_us: int, after_no: int = 
     async with conn.transaction():
         numbers = await store.accounts_behind(conn, civil_year(at_us), after_no, to_no)
         if numbers:
-            await store.lock_accounts(conn, (), numbers)
-            accounts = list((await store.read_owners(conn, numbers)).values())
+            accounts = await store.lock_accounts(conn, (), numbers)
             for account in accounts:
                 account.post_expiry(at_us)
             messages = [message for account in accounts for message in points_posted(account)]

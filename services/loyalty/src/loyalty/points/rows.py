@@ -14,7 +14,7 @@ from eventing import binary_copy
 from eventing.arrays import numbers, texts
 from programme.facts import Purchase, Return
 from programme.instants import from_datetime, to_datetime
-from programme.timeline import BASIS, steps_from_json, steps_to_json
+from programme.timeline import BASIS, steps_to_json, timeline_from_text
 
 from loyalty.points.account import Account, Entry
 from loyalty.points.domain import Key, KnownReturn, Position
@@ -43,7 +43,11 @@ def account_of(row: asyncpg.Record) -> Account:
     """A row of `ACCOUNT`."""
     account_no, member_id, joined_at, balance, expired, expiry_year, entry_no, event_no, by_year, *rest = row.values()
     last_purchase_at, waiting_returns, timeline, generation, events = rest
-    years = _years.decode(by_year).items()
+    earned_by_year, debited_by_year = {}, {}
+    for year, (earned, debited) in _years.decode(by_year).items():
+        earned_by_year[year] = earned
+        if debited:
+            debited_by_year[year] = debited
     return Account(
         account_no,
         member_id,
@@ -53,11 +57,11 @@ def account_of(row: asyncpg.Record) -> Account:
         expiry_year,
         entry_no,
         event_no,
-        {year: earned for year, (earned, _) in years},
-        {year: debited for year, (_, debited) in years if debited},
+        earned_by_year,
+        debited_by_year,
         None if last_purchase_at is None else from_datetime(last_purchase_at),
         waiting_returns,
-        BASIS if timeline is None else steps_from_json(msgspec.json.decode(timeline)),
+        BASIS if timeline is None else timeline_from_text(timeline),
         (generation, events),
     )
 
@@ -102,23 +106,28 @@ def return_of(row: asyncpg.Record) -> KnownReturn:
 
 def sums_arrays(accounts: Sequence[Account]) -> tuple[str, ...]:
     """What the UPDATE of `write_accounts` takes, array by array."""
-    return (
-        numbers([account.account_no for account in accounts]),
-        numbers([account.balance_points for account in accounts]),
-        numbers([account.expired_points for account in accounts]),
-        numbers([account.expiry_year for account in accounts]),
-        numbers([account.last_entry_no for account in accounts]),
-        numbers([account.last_event_no for account in accounts]),
-        numbers([account.waiting_returns for account in accounts]),
-        texts([_points_by_year(account) for account in accounts]),
-        numbers([account.last_purchase_us for account in accounts]),
-    )
+    rows = [
+        (
+            account.account_no,
+            account.balance_points,
+            account.expired_points,
+            account.expiry_year,
+            account.last_entry_no,
+            account.last_event_no,
+            account.waiting_returns,
+            account.last_purchase_us,
+        )
+        for account in accounts
+    ]
+    return (*map(numbers, zip(*rows, strict=True)), texts([_points_by_year(account) for account in accounts]))
 
 
 def _points_by_year(account: Account) -> str:
     earned, debited = account.earned_by_year, account.debited_by_year
+    if not debited:
+        return "{" + ",".join([f'"{year}":[{points},0]' for year, points in earned.items()]) + "}"
     years = earned.keys() | debited.keys()
-    return _to_json.encode({str(year): (earned.get(year, 0), debited.get(year, 0)) for year in years}).decode()
+    return "{" + ",".join([f'"{year}":[{earned.get(year, 0)},{debited.get(year, 0)}]' for year in years]) + "}"
 
 
 def key_arrays(keys: Sequence[Key]) -> tuple[str, str]:
@@ -132,26 +141,35 @@ def timeline_record(account: Account) -> tuple[int, str, int, int]:
 
 
 _position_head = struct.Struct("!hiqi").pack
-_position_times = struct.Struct("!iqiq").pack
+_position_facts = struct.Struct("!iqiqiB").pack
 _position_sums = struct.Struct("!iqiqi?iiiq").pack
+_POSITION_FIELDS = len(POSITION_COLUMNS)
 
 
 def packed_position(position: Position) -> bytes:
     """The values of `POSITION_COLUMNS`, packed for COPY."""
     purchase = position.purchase
-    purchase_id = purchase.purchase_id.encode()
+    purchase_id, cents = purchase.purchase_id.encode(), _to_json.encode(purchase.cents_by_class)
+    occurred, received = binary_copy.timestamp(purchase.occurred_us), binary_copy.timestamp(position.received_us)
+    returned, completely = position.returned_cents, position.returned_completely
     return b"".join(
         (
-            _position_head(len(POSITION_COLUMNS), 8, position.account_no, len(purchase_id)),
+            _position_head(_POSITION_FIELDS, 8, position.account_no, len(purchase_id)),
             purchase_id,
-            _position_times(
-                8, binary_copy.timestamp(purchase.occurred_us), 8, binary_copy.timestamp(position.received_us)
-            ),
-            binary_copy.jsonb(_to_json.encode(purchase.cents_by_class)),
-            binary_copy.texts(purchase.vouchers),
+            _position_facts(8, occurred, 8, received, len(cents) + 1, binary_copy.JSONB_VERSION),
+            cents,
+            binary_copy.texts(purchase.vouchers) if purchase.vouchers else binary_copy.NO_TEXTS,
             _position_sums(
-                *(8, position.eligible_cents, 8, position.returned_cents, 1, position.returned_completely),
-                *(4, position.bonus_percent, 8, position.posted_points),
+                8,
+                position.eligible_cents,
+                8,
+                returned,
+                1,
+                completely,
+                4,
+                position.bonus_percent,
+                8,
+                position.posted_points,
             ),
         )
     )
@@ -159,21 +177,22 @@ def packed_position(position: Position) -> bytes:
 
 _entry_head = struct.Struct("!hiqiq").pack
 _entry_points = struct.Struct("!iq").pack
+ENTRY_COLUMNS = Entry.__struct_fields__
+_ENTRY_FIELDS = len(ENTRY_COLUMNS)
 _word = functools.lru_cache(maxsize=64)(binary_copy.text)
 """Kinds and levels are a handful of words."""
 
 
 def packed_entry(entry: Entry) -> bytes:
     """The fields of an entry, packed for COPY."""
-    account_no, entry_no, kind, points, purchase_id, cause_id, level = entry
     return b"".join(
         (
-            _entry_head(len(entry), 8, account_no, 8, entry_no),
-            _word(kind),
-            _entry_points(8, points),
-            binary_copy.text(purchase_id),
-            binary_copy.text(cause_id),
-            _word(level),
+            _entry_head(_ENTRY_FIELDS, 8, entry.account_no, 8, entry.entry_no),
+            _word(entry.kind),
+            _entry_points(8, entry.points),
+            binary_copy.text(entry.purchase_id),
+            binary_copy.text(entry.cause_id),
+            _word(entry.level),
         )
     )
 

@@ -2,11 +2,12 @@
 worker.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import asyncpg
 from eventing.failures import StartOver
 from eventing.forgotten import Secret
-from eventing.records import Message
+from eventing.records import Message, Partition
 from eventing.subscription import Decoded
 from eventing.transaction import Transaction
 from programme.facts import Purchase, Return
@@ -33,6 +34,7 @@ class PostPurchases:
         self._programme = programme
         self._secret = secret
         self._expects_repeats = False
+        self._in_doubt: set[Partition] = set()
 
     async def __call__(self, transaction: Transaction, batch: Sequence[Decoded[Fact]]) -> None:
         """Post purchases and returns, in the order of the log.
@@ -49,7 +51,9 @@ class PostPurchases:
     async def _post(self, transaction: Transaction, batch: Sequence[Decoded[Fact]]) -> int:
         """Returns how many were repeats."""
         facts = [decoded.value for decoded in batch]
-        ledger = await self._load(transaction.conn, facts)
+        partitions = {Partition(event.record.topic, event.record.partition) for event, _ in batch}
+        in_order = partitions.isdisjoint(self._in_doubt)
+        ledger = await self._load(transaction.conn, facts, in_order)
         repeats = 0
         for event, fact in batch:
             if fact.member_id not in ledger.accounts:
@@ -64,20 +68,34 @@ class PostPurchases:
                 transaction.dead_letter(event, "conflict", f"{key} is known with other content; the first one stays")
             elif outcome is Outcome.REPEAT:
                 repeats += 1
-        await _save(transaction, ledger)
+        try:
+            await _save(transaction, ledger)
+        except asyncpg.UniqueViolationError as violation:
+            if not in_order:
+                raise
+            self._in_doubt |= partitions
+            raise StartOver("a known purchase came again with a later date") from violation
+        self._in_doubt -= partitions
         return repeats
 
-    async def _load(self, conn: Connection, facts: Sequence[Fact]) -> Ledger:
+    async def _load(self, conn: Connection, facts: Sequence[Fact], in_order: bool) -> Ledger:
+        """With `in_order`, a purchase later than all of its member's is taken for new without a look, as nearly all
+        are. One that comes again with a later date, which is a conflict, is stopped by the primary key.
+        """
         members = {fact.member_id for fact in facts}
         named = await _vouchers_concerned(conn, facts)
         owner_nos = await vouchers.owners_of(conn, named) if named else set()
-        await store.lock_accounts(conn, members, owner_nos, self._secret)
-        accounts = await store.read_accounts(conn, members)
+        locked = await store.lock_accounts(conn, members, owner_nos, self._secret)
+        accounts = {a.member_id: a for a in locked if a.member_id is not None and a.member_id in members}
         if len(accounts) < len(members):
             facts = [fact for fact in facts if fact.member_id in accounts]
         keys: set[Key] = {(accounts[fact.member_id].account_no, fact.purchase_id) for fact in facts}
-        ledger = Ledger(self._programme, accounts, positions=await store.read_positions(conn, list(keys)))
+        new = _later_than_all(accounts, facts) if in_order else set()
+        looked_for = list(keys - new)
+        positions = await store.read_positions(conn, looked_for) if looked_for else {}
+        ledger = Ledger(self._programme, accounts, positions=positions)
         if named:
+            ledger.owners = {account.account_no: account for account in locked}
             await _load_vouchers(conn, ledger, named, owner_nos)
         returns = [(accounts[f.member_id].account_no, f.return_id) for f in facts if isinstance(f, Return)]
         if returns:
@@ -88,6 +106,17 @@ class PostPurchases:
         if unknown:
             ledger.waiting = await store.read_returns_of(conn, unknown)
         return ledger
+
+
+def _later_than_all(accounts: Mapping[str, Account], facts: Sequence[Fact]) -> set[Key]:
+    """The keys of the purchases that occurred after every known one of their member, and that nothing else names."""
+    later: set[Key] = set()
+    for fact in facts:
+        if isinstance(fact, Purchase):
+            account = accounts[fact.member_id]
+            if account.last_purchase_us is None or fact.occurred_us > account.last_purchase_us:
+                later.add((account.account_no, fact.purchase_id))
+    return later - {(accounts[f.member_id].account_no, f.purchase_id) for f in facts if isinstance(f, Return)}
 
 
 async def _without_repeats(conn: Connection, batch: Sequence[Decoded[Fact]]) -> list[Decoded[Fact]]:
@@ -110,10 +139,6 @@ async def _load_vouchers(conn: Connection, ledger: Ledger, named: set[str], owne
     ledger.vouchers = await vouchers.read_vouchers(conn, named)
     if not owner_nos.issuperset(voucher.account_no for voucher in ledger.vouchers.values()):
         raise StartOver("a voucher issued meanwhile is named whose owner is not locked")
-    ledger.owners = {account.account_no: account for account in ledger.accounts.values()}
-    further = owner_nos - ledger.owners.keys()
-    if further:
-        ledger.owners |= await store.read_owners(conn, further)
 
 
 def _check_vouchers_are_loaded(ledger: Ledger, facts: Sequence[Fact], named: set[str]) -> None:
@@ -136,8 +161,8 @@ class ApplyTimelines:
         """Apply timelines in the order of the log and post what changes by them."""
         conn = transaction.conn
         members = {decoded.value.member_id for decoded in batch}
-        await store.lock_accounts(conn, members, secret=self._secret)
-        accounts = await store.read_accounts(conn, members)
+        locked = await store.lock_accounts(conn, members, secret=self._secret)
+        accounts = {account.member_id: account for account in locked if account.member_id is not None}
         changes = [decoded.value for decoded in batch if decoded.value.member_id in accounts]
         for event, change in batch:
             if change.member_id not in accounts:

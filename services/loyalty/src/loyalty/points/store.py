@@ -1,7 +1,7 @@
 """All SQL of accounts, positions and the ledger: locks first, reads in a later statement, plain rows in bulk.
 
-`lock_accounts` is the one lock function, for the worker and for HTTP alike. What it locked is read by a *later*
-statement: one that locks and reads at once waits for a row and then reads its old version.
+`lock_accounts` is the one lock function, for the worker and for HTTP alike. What hangs on an account is read by
+*later* statements: one that waits for a lock and joins other tables joins their old versions.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,13 +9,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import asyncpg
 from eventing.arrays import texts
 from eventing.binary_copy import copy_packed
+from eventing.failures import StartOver
 from eventing.forgotten import Secret, forgotten_among
 from programme.facts import Purchase
 from programme.instants import to_datetime
 
-from loyalty.points.account import Account, Entry
+from loyalty.points.account import Account
 from loyalty.points.domain import Key, KnownReturn, Position
 from loyalty.points.rows import (
+    ENTRY_COLUMNS,
     POSITION_COLUMNS,
     RETURN_COLUMNS,
     account_of,
@@ -35,87 +37,85 @@ from loyalty.points.rows import (
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 
+ACCOUNT_COLUMNS = """
+    account_no, member_id, joined_at, balance_points, expired_points, expiry_year, last_entry_no, last_event_no,
+    points_by_year, last_purchase_at, waiting_returns, timeline, timeline_generation, timeline_events
+"""
+ACCOUNT = f"SELECT {ACCOUNT_COLUMNS} FROM account"
+
+
 async def lock_accounts(
     conn: Connection, member_ids: Iterable[str], owner_nos: Collection[int] = (), secret: Secret | None = None
-) -> None:
-    """Lock the members' accounts and those of the owners of vouchers; with `secret`, create those that are missing.
+) -> list[Account]:
+    """Lock the members' accounts and those of the owners of vouchers, and return them as they are under the lock; with
+    `secret`, create those that are missing.
 
     Whoever was erased gets none, so some of `member_ids` may have no account afterwards. Only `secret` can tell the
     erased among the new ones: without it nobody is created.
 
-    Ascending by `member_id COLLATE "C"`, nameless ones last by number. Python sorts `str` of ASCII as "C" does, but
-    the order is stated in SQL where the locks are taken.
+    Ascending by `member_id COLLATE "C"`, nameless ones last by number, new ones after all others. Whoever waits for a
+    row that another transaction is adding can only have added smaller ones, so nobody waits in a circle. Raises
+    StartOver where another transaction added one first: it is to be locked among the others.
     """
-    members = texts(set(member_ids))
-    new = await _create_missing(conn, members) if secret is not None else []
-    await _lock(conn, members, owner_nos)
-    if secret is not None and new:
-        # A statement of its own: it sees an erasure that committed while this transaction waited for its locks.
-        erased = await forgotten_among(conn, secret, new)
-        if erased:
-            await conn.execute("DELETE FROM account WHERE member_id = ANY($1::text::text[])", texts(erased))
+    members = set(member_ids)
+    locked = await _lock(conn, members, owner_nos)
+    missing = members.difference([account.member_id for account in locked]) if secret is not None else ()
+    if secret is None or not missing:
+        return locked
+    created = await _create(conn, missing)
+    if len(created) < len(missing):
+        if locked or created:
+            raise StartOver("another transaction made an account meanwhile that is to be locked among the others")
+        return await _lock(conn, members, owner_nos)  # nothing is held yet
+    # A statement of its own: it sees an erasure that committed while this transaction waited for its locks.
+    erased = await forgotten_among(conn, secret, missing)
+    if erased:
+        await conn.execute("DELETE FROM account WHERE member_id = ANY($1::text::text[])", texts(erased))
+    return locked + [account for account in created if account.member_id not in erased]
 
 
-async def _create_missing(conn: Connection, members: str) -> list[str]:
-    rows = await conn.fetch(
-        """
-        INSERT INTO account (member_id)
-        SELECT m FROM unnest($1::text::text[]) AS m
-        WHERE NOT EXISTS (SELECT 1 FROM account a WHERE a.member_id = m)
-        ORDER BY m COLLATE "C"
-        ON CONFLICT DO NOTHING
-        RETURNING member_id
-        """,
-        members,
-    )
-    return [row["member_id"] for row in rows]
-
-
-async def _lock(conn: Connection, members: str, owner_nos: Collection[int]) -> None:
+async def _lock(conn: Connection, members: Collection[str], owner_nos: Collection[int]) -> list[Account]:
+    """Of a row it had to wait for, a statement with FOR UPDATE returns the version it locked, not that of its snapshot
+    (PostgreSQL's documentation, 13.2.1). That holds for the locked row alone, so nothing is joined.
+    """
     if not owner_nos:
-        await conn.execute(
-            'SELECT 1 FROM account WHERE member_id = ANY($1::text::text[]) ORDER BY member_id COLLATE "C" FOR UPDATE',
-            members,
+        rows = await conn.fetch(
+            f'{ACCOUNT} WHERE member_id = ANY($1::text::text[]) ORDER BY member_id COLLATE "C" FOR UPDATE',
+            texts(members),
         )
-        return
-    await conn.execute(
-        """
-        SELECT 1 FROM account WHERE member_id = ANY($1::text::text[]) OR account_no = ANY($2::bigint[])
-        ORDER BY member_id COLLATE "C" NULLS LAST, account_no FOR UPDATE
+    else:
+        rows = await conn.fetch(
+            f"""
+            {ACCOUNT} WHERE member_id = ANY($1::text::text[]) OR account_no = ANY($2::bigint[])
+            ORDER BY member_id COLLATE "C" NULLS LAST, account_no FOR UPDATE
+            """,
+            texts(members),
+            list(owner_nos),
+        )
+    return [account_of(row) for row in rows]
+
+
+async def _create(conn: Connection, missing: Collection[str]) -> list[Account]:
+    """Those that nobody else has added first; it waits until that is certain."""
+    rows = await conn.fetch(
+        f"""
+        INSERT INTO account (member_id) SELECT m FROM unnest($1::text::text[]) AS m ORDER BY m COLLATE "C"
+        ON CONFLICT DO NOTHING RETURNING {ACCOUNT_COLUMNS}
         """,
-        members,
-        list(owner_nos),
+        texts(missing),
     )
-
-
-ACCOUNT = """
-    SELECT account_no, member_id, joined_at, balance_points, expired_points, expiry_year, last_entry_no, last_event_no,
-           points_by_year, last_purchase_at, waiting_returns, timeline, timeline_generation, timeline_events
-    FROM account
-"""
+    return [account_of(row) for row in rows]
 
 
 async def read_accounts(conn: Connection, member_ids: Iterable[str]) -> dict[str, Account]:
-    """Read accounts; call it after `lock_accounts`, in the same transaction, to change them."""
-    rows = await conn.fetch(ACCOUNT + "WHERE member_id = ANY($1::text::text[])", texts(member_ids))
+    """Read accounts without a lock."""
+    rows = await conn.fetch(f"{ACCOUNT} WHERE member_id = ANY($1::text::text[])", texts(member_ids))
     return {row["member_id"]: account_of(row) for row in rows}
-
-
-async def read_owners(conn: Connection, account_nos: Collection[int]) -> dict[int, Account]:
-    """Read accounts by number, nameless ones too; call it after `lock_accounts`."""
-    rows = await conn.fetch(ACCOUNT + "WHERE account_no = ANY($1::bigint[])", list(account_nos))
-    return {row["account_no"]: account_of(row) for row in rows}
 
 
 async def find_account(conn: Connection, member_id: str) -> Account | None:
     """Read one account without a lock; None if there is none."""
     return (await read_accounts(conn, [member_id])).get(member_id)
-
-
-async def find_account_nos(conn: Connection, member_ids: Iterable[str]) -> list[int]:
-    """The numbers of the members' accounts that exist, without a lock; a number never becomes another member's."""
-    rows = await conn.fetch("SELECT account_no FROM account WHERE member_id = ANY($1::text::text[])", texts(member_ids))
-    return [row["account_no"] for row in rows]
 
 
 POSITION = """
@@ -266,16 +266,16 @@ async def write_accounts(conn: Connection, accounts: Iterable[Account]) -> None:
             last_purchase_at = timestamptz 'epoch' + u.last_purchase_us * interval '1 microsecond',
             waiting_returns = u.waiting_returns
         FROM unnest($1::text::bigint[], $2::text::bigint[], $3::text::bigint[], $4::text::int[], $5::text::bigint[],
-                    $6::text::bigint[], $7::text::int[], $8::text::jsonb[], $9::text::bigint[])
+                    $6::text::bigint[], $7::text::int[], $8::text::bigint[], $9::text::jsonb[])
             AS u(account_no, balance_points, expired_points, expiry_year, last_entry_no, last_event_no,
-                 waiting_returns, points_by_year, last_purchase_us)
+                 waiting_returns, last_purchase_us, points_by_year)
         WHERE a.account_no = u.account_no
         """,
         *sums_arrays(changed),
     )
     entries = [packed_entry(entry) for account in changed for entry in account.new_entries]
     if entries:
-        await copy_packed(conn, "ledger_entry", Entry._fields, entries)
+        await copy_packed(conn, "ledger_entry", ENTRY_COLUMNS, entries)
 
 
 async def write_timelines(conn: Connection, accounts: Iterable[Account]) -> None:

@@ -12,7 +12,6 @@ from loyalty.events import points_posted
 from loyalty.points.account import Account
 from loyalty.points.store import (
     lock_accounts,
-    read_owners,
     write_accounts,
     write_positions,
     write_returns,
@@ -55,11 +54,12 @@ class AccountSides:
         sides = await _sides(live, copies, known)
         named = _named(sides.values())
         owner_nos = await owners_of(live, named)
-        await lock_accounts(live, known, owner_nos)
+        locked = await lock_accounts(live, known, owner_nos)
         every = await _sides(live, copies, known)
         # Whoever was erased before the lock was ours has no account to repair.
         wrong = {key: each for key, each in every.items() if each.live is not None and _is_repairable(each)}
-        owners = await read_owners(live, owner_nos - {_live(each).account.account_no for each in wrong.values()})
+        further = owner_nos - {_live(each).account.account_no for each in wrong.values()}
+        owners = {owner.account_no: owner for owner in locked if owner.account_no in further}
         charged_before = {
             voucher_id: voucher.charges_by_year() for voucher_id, voucher in (await read_vouchers(live, named)).items()
         }

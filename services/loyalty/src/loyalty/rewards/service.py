@@ -73,11 +73,9 @@ async def spend_all(
 
 
 async def _locked(conn: Connection, members: Sequence[str]) -> dict[str | None, Account]:
-    """The accounts there are, locked by their numbers: one that is made only now would be read without a lock."""
+    """The accounts there are. One that is made only now is not among them: nothing is read that was not locked."""
     assert len(members) == len(set(members)), "an account is written once"
-    numbers = await accounts.find_account_nos(conn, members)
-    await accounts.lock_accounts(conn, (), numbers)
-    return {account.member_id: account for account in (await accounts.read_owners(conn, numbers)).values()}
+    return {account.member_id: account for account in await accounts.lock_accounts(conn, members)}
 
 
 def _payment(programme: Programme, account: Account | None, order: Order) -> Payment | Problem:

@@ -73,5 +73,4 @@ async def save_all(conn: Connection, changes: Sequence[tuple[Account, Callable[[
 
 async def _locked(conn: Connection, account_no: int) -> Account | None:
     """By its number: to lock by a name would create the account of a member who was erased meanwhile."""
-    await accounts.lock_accounts(conn, (), [account_no])
-    return (await accounts.read_owners(conn, [account_no])).get(account_no)
+    return next(iter(await accounts.lock_accounts(conn, (), [account_no])), None)
