@@ -10,6 +10,7 @@ from eventing.dead_letters import Refusal
 from eventing.envelope import Event
 from eventing.progress import ProgressLost, Step
 from eventing.records import Partition, Record
+from msgspec.structs import replace
 
 FIRST, SECOND = Partition("t", 0), Partition("t", 1)
 
@@ -95,7 +96,7 @@ async def test_a_dead_letter_keeps_everything(conn: asyncpg.Connection) -> None:
     await dead_letters.insert(conn, [Refusal(record, event, "why", "x\0" * 2000), Refusal(record, None, "again", "")])
     [letter] = await dead_letters.find(conn)
     names = (("a\N{REPLACEMENT CHARACTER}", b"\0"), ("a\N{REPLACEMENT CHARACTER}", b"2"), ("?", b""))
-    assert letter.record == record._replace(headers=names)
+    assert letter.record == replace(record, headers=names)
     assert (letter.event_id, letter.event_type, letter.reason) == ("id\N{REPLACEMENT CHARACTER}", "type", "why")
     assert len(letter.detail) == 2000
     assert await dead_letters.get(conn, letter.dead_letter_id) == letter

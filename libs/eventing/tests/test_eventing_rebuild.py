@@ -22,6 +22,7 @@ from eventing.records import Message, Partition
 from eventing.subscription import Decoded, Subscription
 from eventing.testing import wait_until
 from eventing.transaction import Transaction
+from msgspec.structs import replace
 from receiver import decode_number
 from stage import MakeTopic, Topic, publish_unreadable, running
 
@@ -176,7 +177,7 @@ async def test_what_was_refused_or_given_up_live_counts_no_more_than_there(bench
         [
             bench.topic.number(13, "k1"),
             bench.topic.number(666, "k2"),
-            bench.topic.number(1, "k3")._replace(value=b"no number"),
+            replace(bench.topic.number(1, "k3"), value=b"no number"),
             bench.topic.number(-1, "k4"),
             bench.topic.number(2, "k5"),
         ]

@@ -11,6 +11,7 @@ from eventing.records import Message, Partition, Record
 from eventing.subscription import Decoded, Subscription
 from eventing.testing import wait_until
 from eventing.transaction import Transaction
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 from receiver import decode_number, store, subscription_for
 from stage import MakeTopic, Topic, assert_exactly, numbers, publish_unreadable, running, until_stored
@@ -57,15 +58,15 @@ async def test_what_cannot_be_decoded_becomes_a_dead_letter_and_the_rest_flows(
     skipped = topic.number(0)
     unknown = Message(topic.name, b"k", b"1", tuple((n, b"other" if n == "ce_type" else v) for n, v in good.headers))
     broken = [
-        good._replace(value=None),
-        good._replace(headers=()),
-        good._replace(value=b"\xff\0{"),
-        good._replace(value=b"1" * 1_048_577),
-        good._replace(headers=(*good.headers, ("na\0me", b"\0")), value=b"[]"),
+        replace(good, value=None),
+        replace(good, headers=()),
+        replace(good, value=b"\xff\0{"),
+        replace(good, value=b"1" * 1_048_577),
+        replace(good, headers=(*good.headers, ("na\0me", b"\0")), value=b"[]"),
         topic.number(-1),
-        topic.number(-1)._replace(headers=(*good.headers, ("x-trace", None))),
-        good._replace(headers=tuple((n, None if n == "ce_id" else v) for n, v in good.headers)),
-        good._replace(headers=(("content-type", b"application/cloudevents+json"),), value=b'{"data":' + b"[" * 20_000),
+        replace(topic.number(-1), headers=(*good.headers, ("x-trace", None))),
+        replace(good, headers=tuple((n, None if n == "ce_id" else v) for n, v in good.headers)),
+        replace(good, headers=(("content-type", b"application/cloudevents+json"),), value=b'{"data":' + b"[" * 20_000),
     ]
     keyless = Record(topic.name, 0, 0, 0, None, b"x", ())
     await topic.publish([good, *broken, keyless, skipped, unknown, topic.number(2)])

@@ -22,6 +22,7 @@ from programme.timeline import (
     level_at,
     steps_from_json,
     steps_to_json,
+    timeline_from_text,
 )
 
 PROGRAMME = load_programme(Path(__file__).parents[3] / "contracts" / "programme.toml")
@@ -65,7 +66,8 @@ def test_a_purchase_at_the_instant_of_a_step_has_the_level_before() -> None:
 
 @given(timelines())
 def test_timelines_survive_json_and_their_event(timeline: Timeline) -> None:
-    assert steps_from_json(json.loads(json.dumps(steps_to_json(timeline)))) == timeline
+    text = json.dumps(steps_to_json(timeline))
+    assert steps_from_json(json.loads(text)) == timeline_from_text(text) == timeline
     changed = TimelineChanged("M1", 3, 2**40, timeline, (Cause("return", "r1", WON_US),))
     assert decode_timeline(encode_timeline(changed), b"M1") == changed
 
@@ -111,6 +113,8 @@ def test_other_events_are_refused_with_a_stable_reason(reason: str, changes: dic
 def test_what_is_no_timeline_is_not_read_as_one(stored: list[Any]) -> None:
     with pytest.raises(Refused):
         steps_from_json(stored)
+    with pytest.raises(Refused):
+        timeline_from_text(json.dumps(stored))
 
 
 @given(st.binary(max_size=40))

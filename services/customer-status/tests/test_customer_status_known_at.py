@@ -12,6 +12,7 @@ from customer_status.audit.state import states
 from devstack import ServiceDatabase
 from devstack.forked_scripts import ForkedScripts
 from eventing.records import Record
+from msgspec.structs import replace
 from programme.facts import Purchase
 from programme.instants import parse_instant
 from programme.state import state_of
@@ -23,7 +24,7 @@ JANUARY, FEBRUARY, MARCH, APRIL = (f"2026-0{month}-10T10:00:00Z" for month in ra
 
 def received(record: Record, at: str) -> Record:
     """The record as if the log had stamped it at `at`."""
-    return record._replace(timestamp_us=parse_instant(at))
+    return replace(record, timestamp_us=parse_instant(at))
 
 
 async def then(

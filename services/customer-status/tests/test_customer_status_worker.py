@@ -33,6 +33,7 @@ from eventing.publishing import publish as send
 from eventing.records import Record
 from eventing.testing import as_record, wait_until
 from eventing.topics import apply_topics
+from msgspec.structs import replace
 from programme.instants import parse_instant
 from programme.state import state_of
 from programme.terms import Programme
@@ -187,10 +188,10 @@ async def test_poison_becomes_a_dead_letter_and_the_others_flow(
     member_id = f"x{os.urandom(4).hex()}"
     good = feed.purchase(member_id, "p1", "2025-03-01T10:00:00Z", 100_000)
     poison = [
-        good._replace(value=b"\xff{"),
-        good._replace(value=None),
-        good._replace(key=b"another"),
-        good._replace(headers=()),
+        replace(good, value=b"\xff{"),
+        replace(good, value=None),
+        replace(good, key=b"another"),
+        replace(good, headers=()),
         feed.purchase(member_id, "p2", "2099-03-01T10:00:00Z", 100_000),
         feed.purchase(member_id, "p1", "2025-03-01T10:00:00Z", 7),
     ]

@@ -16,6 +16,7 @@ from customer_status.segments.domain import Segment, bounds_on
 from customer_status.segments.service import count_segments
 from customer_status.segments.statements import READS_PURCHASES, SEGMENTED, parameters
 from eventing.records import Record
+from msgspec.structs import replace
 from programme.calendar import civil_day, date_of, day_of, midnight_us
 from programme.facts import Purchase, Return
 from programme.instants import format_instant, parse_instant
@@ -179,7 +180,7 @@ async def test_the_boundary_days_are_those_of_the_rules(
         for number, days in enumerate(BOUNDARY_DAYS)
         for day in days
     ]
-    await feed(*(record._replace(timestamp_us=parse_instant(noon)) for record in records))
+    await feed(*(replace(record, timestamp_us=parse_instant(noon)) for record in records))
     day = day_of(date.fromisoformat(on))
     found = await conn.fetch(f"{SEGMENTED} SELECT * FROM segmented", *parameters(bounds_on(programme, day)))
     expected = {}

@@ -256,3 +256,18 @@ async def test_what_was_locked_is_read_as_the_other_left_it(
     await waiting
     await close(other)
     assert (await member(conn))["events"] == 42
+
+
+async def test_a_known_purchase_that_comes_again_on_a_later_day_is_a_conflict(
+    conn: asyncpg.Connection, feed: Any
+) -> None:
+    """A purchase of a later day than all of its member's is taken for new; here the primary key says that it is not."""
+    await feed.bought("M1", "p0", DAY.format(1), 100)
+    await feed(
+        feed.purchase("M1", "p1", DAY.format(2), 100),
+        feed.purchase("M1", "p0", DAY.format(3), 100),
+        feed.purchase("M1", "p2", DAY.format(4), 100),
+    )
+    assert await conn.fetchval("SELECT array_agg(reason) FROM dead_letter") == ["conflict"]
+    assert await conn.fetchval("SELECT array_agg(purchase_id ORDER BY purchase_id) FROM purchase") == ["p0", "p1", "p2"]
+    assert (await member(conn))["events"] == 3

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from eventing.envelope import new_message
 from eventing.records import Message
+from msgspec.structs import replace
 
 SOURCE = "kundenclub/publish"
 
@@ -60,7 +61,7 @@ def to_message(topic: str, type: str, data: bytes) -> Message:
     message = new_message(topic, type=type, source=SOURCE, key=_member_id(data), data=data, event_id=event_id)
     if message.key:
         return message
-    return message._replace(headers=tuple(header for header in message.headers if header[1]))
+    return replace(message, headers=tuple(header for header in message.headers if header[1]))
 
 
 def _member_id(data: bytes) -> str:

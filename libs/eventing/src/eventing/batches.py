@@ -19,7 +19,7 @@ from eventing.backoff import Backoff
 from eventing.database import Connection, Session
 from eventing.dead_letters import Refusal
 from eventing.envelope import Event, read_event
-from eventing.failures import UNKNOWN_FAILURE, Invalid, is_transient
+from eventing.failures import UNKNOWN_FAILURE, Invalid, StartOver, is_transient
 from eventing.progress import ProgressLost, Step
 from eventing.records import Partition, Record
 from eventing.status import Status
@@ -81,6 +81,7 @@ class Poster:
     backoff: Backoff = field(default_factory=Backoff)
     believed: dict[Partition, int] = field(default_factory=dict)
     status: Status = field(default_factory=Status)
+    starts_over: bool = False
 
     async def post(self, batch: Batch) -> None:
         """Returns when every item has taken effect, is a dead letter, or waits behind a paused partition.
@@ -117,16 +118,21 @@ class Poster:
                 raise item.judged
         steps = self._steps(items)
         started = time.perf_counter()
-        async with conn.transaction():
-            await progress.advance(conn, topic, steps)
-            transaction = Transaction(conn)
-            for item in items:
-                if isinstance(item.judged, Refusal):
-                    transaction.refuse(item.judged)
-            decoded = [item.judged for item in items if isinstance(item.judged, Decoded)]
-            if decoded:
-                await self.subscriptions[topic].apply(transaction, decoded)
-            await transaction.flush()
+        transaction = Transaction(conn, starts_over=self.starts_over)
+        try:
+            async with conn.transaction():
+                await progress.advance(conn, topic, steps)
+                for item in items:
+                    if isinstance(item.judged, Refusal):
+                        transaction.refuse(item.judged)
+                decoded = [item.judged for item in items if isinstance(item.judged, Decoded)]
+                if decoded:
+                    await self.subscriptions[topic].apply(transaction, decoded)
+                await transaction.flush()
+        except StartOver:
+            self.starts_over = True  # what is tried next are the same items
+            raise
+        self.starts_over = False
         self._committed(topic, steps)
         metrics.BATCH_SECONDS.labels(topic).observe(time.perf_counter() - started)
         _count(topic, items, transaction)
@@ -206,12 +212,8 @@ def _count(topic: str, items: Sequence[Item], transaction: Transaction) -> None:
     special = dict(transaction.ignored)
     for refusal in transaction.refusals:
         special[refusal.record.partition, refusal.record.offset] = "dead_letter"
-    outcomes = Counter(_outcome(item, special) for item in items)
+    outcomes = Counter(special.values())
+    outcomes.update([item.judged.outcome for item in items if isinstance(item.judged, Skipped)])
+    outcomes["applied"] = len(items) - outcomes.total()
     for outcome, count in outcomes.items():
         metrics.EVENTS.labels(topic, outcome).inc(count)
-
-
-def _outcome(item: Item, special: Mapping[tuple[int, int], str]) -> str:
-    if isinstance(item.judged, Skipped):
-        return item.judged.outcome
-    return special.get((item.record.partition, item.record.offset), "applied")

@@ -145,7 +145,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         if not generation == self.generation == self._started_at:
             return []
         return [
-            Record._make((tp.topic, tp.partition, r.offset, r.timestamp * 1000, r.key, r.value, r.headers))
+            Record(tp.topic, tp.partition, r.offset, r.timestamp * 1000, r.key, r.value, r.headers)
             for tp, records in fetched.items()
             for r in records
         ]

@@ -31,7 +31,9 @@ class Invalid(Exception):
 
 
 class StartOver(Exception):
-    """A handler found after locking that it needs more locks: roll back and try the batch again, it knows more then."""
+    """A handler found after locking that it needs more locks, or that something it took for granted is not so: roll
+    back and try the batch again, it knows more then.
+    """
 
 
 class WorkerStopped(Exception):

@@ -135,7 +135,8 @@ class Replay:
         for attempt in range(_ATTEMPTS):
             try:
                 async with copies.transaction():
-                    await self.subscriptions[topic].apply(Transaction(copies, publishes=False), batch)
+                    transaction = Transaction(copies, publishes=False, starts_over=attempt > 0)
+                    await self.subscriptions[topic].apply(transaction, batch)
                 return
             except Exception as error:
                 if not is_transient(error) or copies.is_closed() or attempt == _ATTEMPTS - 1:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 Headers = tuple[tuple[str, bytes | None], ...]
 """Names and values; Kafka knows a value that is null."""
 
@@ -13,7 +15,7 @@ class Partition(NamedTuple):
     number: int
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A record as the log keeps it. `timestamp_us` is the record's own timestamp, microseconds since the epoch."""
 
     topic: str
@@ -25,8 +27,11 @@ class Record(NamedTuple):
     headers: Headers
 
 
-class Message(NamedTuple):
-    """A record to be published. The key chooses the partition; a value of None is a tombstone."""
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A record to be published. The key chooses the partition; a value of None is a tombstone.
+
+    Packed it is an array: rows in outboxes outlive the program that wrote them.
+    """
 
     topic: str
     key: bytes

@@ -1,23 +1,29 @@
 """What a handler gets: the database connection of its batch, and what it may leave behind with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import asyncpg
 
 from eventing import dead_letters, outbox
 from eventing.database import Connection
 from eventing.dead_letters import Refusal
 from eventing.envelope import Event
+from eventing.failures import StartOver
 from eventing.records import Message
 
 
 class Transaction:
     """One batch's open transaction. Dead letters and messages are collected and written after the handler returns.
 
-    Where nothing is to be published, as in a rebuild, `publishes` is False, and a handler need not make messages.
+    Where nothing is to be published, as in a rebuild, `publishes` is False, and a handler need not make messages. After
+    an attempt that ended in StartOver, `starts_over` is True, and a handler takes nothing for granted.
     """
 
-    def __init__(self, conn: Connection, *, publishes: bool = True) -> None:
+    def __init__(self, conn: Connection, *, publishes: bool = True, starts_over: bool = False) -> None:
         self.conn = conn
         self.publishes = publishes
+        self.starts_over = starts_over
         self._refusals: list[Refusal] = []
         self._messages: list[Message] = []
         self._ignored: dict[tuple[int, int], str] = {}
@@ -47,6 +53,16 @@ class Transaction:
     def publish(self, message: Message) -> None:
         """Publishes `message` once this transaction has committed, in the order of the calls."""
         self._messages.append(message)
+
+    @contextmanager
+    def taking_for_new(self) -> Iterator[None]:
+        """Around adding rows that were taken for new without a look: if one is known, the batch starts over."""
+        try:
+            yield
+        except asyncpg.UniqueViolationError as violation:
+            if self.starts_over:
+                raise
+            raise StartOver("a row that was taken for new is known") from violation
 
     async def flush(self) -> None:
         """Writes what was collected. The outbox row comes last, when every lock is held: see outbox.py."""

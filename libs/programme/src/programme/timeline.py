@@ -84,8 +84,11 @@ def steps_from_json(steps: Sequence[Any]) -> Timeline:
 
 
 def timeline_from_text(text: str) -> Timeline:
-    """The inverse of `steps_to_json` as JSON text that was stored: nothing of it is judged again."""
-    return tuple([Step(None if step.after is None else parse_instant(step.after), step.level) for step in _STEPS(text)])
+    """The same of JSON text. Raises Refused."""
+    try:
+        return _timeline(_STEPS(text))
+    except msgspec.DecodeError as error:
+        raise Refused("invalid_structure", str(error)) from None
 
 
 def encode_timeline(changed: TimelineChanged) -> bytes:

@@ -49,6 +49,11 @@ class Member:
     late: bool = False
     causes: list[Cause] = field(default_factory=list)
 
+    def bought_before(self, us: int) -> bool:
+        """Whether every known purchase was made on an earlier day than that of `us`."""
+        last = self.purchase_days.last_purchase_day
+        return last is None or last < civil_day(us)
+
     def told_causes(self, timeline: Timeline) -> tuple[Cause, ...]:
         """What arrived in this batch, by instant. An event names so many: those that made a step come first."""
         steps = {step.after_us for step in timeline}

@@ -33,13 +33,14 @@ class TakePurchases:
     async def __call__(self, transaction: Transaction, events: Sequence[Decoded[Fact]]) -> None:
         """Take the events and publish each timeline they change."""
         conn = transaction.conn
-        batch = await self._read(conn, [fact for _, fact in events])
+        batch = await self._read(conn, [fact for _, fact in events], in_order=not transaction.starts_over)
         for event, fact in events:
             if fact.member_id not in batch.members:
                 transaction.ignore(event, ERASED)
             elif batch.take(fact, event.record.timestamp_us) is Outcome.CONFLICT:
                 transaction.dead_letter(event, "conflict", _conflict_detail(fact))
-        await _write_rows(conn, batch)
+        with transaction.taking_for_new():
+            await _write_rows(conn, batch)
         members = batch.changed_members()
         await self._replay(conn, [member for member in members if member.late])
         timelines = _changed_timelines(members)
@@ -51,13 +52,18 @@ class TakePurchases:
                 )
                 transaction.publish(timeline_changed(member.account_no, change))
 
-    async def _read(self, conn: Connection, facts: Sequence[Fact]) -> Batch:
+    async def _read(self, conn: Connection, facts: Sequence[Fact], *, in_order: bool) -> Batch:
+        """With `in_order`, a purchase of a later day than all of its member's is taken for new without a look, as most
+        are. One that comes again with a later date, which is a conflict, is stopped by the primary key.
+        """
         members = await store.lock_members(conn, {fact.member_id for fact in facts}, self._secret)
         facts = [fact for fact in facts if fact.member_id in members]
         names = {member.account_no: member.member_id for member in members.values()}
         bought = _keys(members, facts, Purchase)
         returned = [(members[fact.member_id].account_no, fact.return_id) for fact in facts if isinstance(fact, Return)]
-        known = await store.find_purchases(conn, bought | _keys(members, facts, Return), names)
+        first = [fact for fact in facts if in_order and members[fact.member_id].bought_before(fact.occurred_us)]
+        looked_for = bought - _keys(members, first, Purchase) | _keys(members, facts, Return)
+        known = await store.find_purchases(conn, looked_for, names)
         waited_for = [key for key in bought if key not in known and members[names[key[0]]].waiting_returns]
         return Batch(
             self._programme,

@@ -4,10 +4,9 @@ worker.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import asyncpg
 from eventing.failures import StartOver
 from eventing.forgotten import Secret
-from eventing.records import Message, Partition
+from eventing.records import Message
 from eventing.subscription import Decoded
 from eventing.transaction import Transaction
 from programme.facts import Purchase, Return
@@ -34,7 +33,6 @@ class PostPurchases:
         self._programme = programme
         self._secret = secret
         self._expects_repeats = False
-        self._in_doubt: set[Partition] = set()
 
     async def __call__(self, transaction: Transaction, batch: Sequence[Decoded[Fact]]) -> None:
         """Post purchases and returns, in the order of the log.
@@ -51,9 +49,7 @@ class PostPurchases:
     async def _post(self, transaction: Transaction, batch: Sequence[Decoded[Fact]]) -> int:
         """Returns how many were repeats."""
         facts = [decoded.value for decoded in batch]
-        partitions = {Partition(event.record.topic, event.record.partition) for event, _ in batch}
-        in_order = partitions.isdisjoint(self._in_doubt)
-        ledger = await self._load(transaction.conn, facts, in_order)
+        ledger = await self._load(transaction.conn, facts, in_order=not transaction.starts_over)
         repeats = 0
         for event, fact in batch:
             if fact.member_id not in ledger.accounts:
@@ -68,17 +64,11 @@ class PostPurchases:
                 transaction.dead_letter(event, "conflict", f"{key} is known with other content; the first one stays")
             elif outcome is Outcome.REPEAT:
                 repeats += 1
-        try:
+        with transaction.taking_for_new():
             await _save(transaction, ledger)
-        except asyncpg.UniqueViolationError as violation:
-            if not in_order:
-                raise
-            self._in_doubt |= partitions
-            raise StartOver("a known purchase came again with a later date") from violation
-        self._in_doubt -= partitions
         return repeats
 
-    async def _load(self, conn: Connection, facts: Sequence[Fact], in_order: bool) -> Ledger:
+    async def _load(self, conn: Connection, facts: Sequence[Fact], *, in_order: bool) -> Ledger:
         """With `in_order`, a purchase later than all of its member's is taken for new without a look, as nearly all
         are. One that comes again with a later date, which is a conflict, is stopped by the primary key.
         """
