@@ -15,6 +15,7 @@ import structlog
 from fastapi import Depends, Request
 
 from webapi.auth import authenticated
+from webapi.connections import Connections, is_lost
 from webapi.problems import Malformed, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -68,7 +69,7 @@ class Database:
 
     def __init__(self, open_pool: PoolFactory) -> None:
         self._open_pool = open_pool
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._connections: Connections | None = None
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -84,20 +85,18 @@ class Database:
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection of the pool. Raises Unavailable when there is none in time or the server fails it."""
-        if self._pool is None:
+        connections = self._connections
+        if connections is None:
             raise Unavailable("the database is not reachable")
-        try:
-            async with asyncio.timeout(ACQUIRE_TIMEOUT_SECONDS):  # the pool's own timeout would be a task a request
-                acquired = await self._pool.acquire()
-        except LOST as error:
-            raise Unavailable("no database connection is free") from error
-        connection = cast(Connection, acquired)
+        connection = connections.at_hand() or await _acquired(connections)
+        kept = False
         try:
             yield connection
+            kept = connections.keep(connection)
         except TRANSIENT as error:
             raise Unavailable("the database could not do it just now") from error
         except asyncpg.InterfaceError as error:
-            if not _is_lost(connection):
+            if not is_lost(connection):
                 raise
             raise Unavailable("the database connection was lost") from error
         except asyncpg.DataError as error:
@@ -105,9 +104,9 @@ class Database:
                 raise
             raise Malformed("a text holds a character that cannot be stored") from error
         finally:
-            # What happened is settled by now; a connection that breaks only here is the pool's to replace.
-            with contextlib.suppress(*LOST):
-                await self._pool.release(acquired)
+            if not kept:  # what happened is settled by now; a connection that breaks only here is the pool's to replace
+                with contextlib.suppress(*LOST):
+                    await connections.release(connection)
 
     @contextlib.asynccontextmanager
     async def transaction(self, mode: Literal["write", "snapshot"] = "write") -> AsyncIterator[Connection]:
@@ -125,7 +124,7 @@ class Database:
         delay, told = FIRST_RETRY_SECONDS, ""
         while True:
             try:
-                self._pool = await self._open_pool()
+                self._connections = Connections(await self._open_pool())
             except Exception as error:  # whatever it is, it is mended elsewhere, and meanwhile we are not ready
                 reason = f"{type(error).__name__}: {error}"
                 if reason != told:
@@ -138,20 +137,20 @@ class Database:
             delay = min(2 * delay, LONGEST_RETRY_SECONDS)
 
     async def _close(self) -> None:
-        if self._pool is None:
+        if self._connections is None:
             return
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-                await self._pool.close()
+                await self._connections.close()
         except TimeoutError:
-            self._pool.terminate()
+            self._connections.terminate()
 
 
-def _is_lost(connection: Connection) -> bool:
+async def _acquired(connections: Connections) -> Connection:
     try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:  # the pool has already taken back what broke
-        return True
+        return await connections.acquire(ACQUIRE_TIMEOUT_SECONDS)
+    except LOST as error:
+        raise Unavailable("no database connection is free") from error
 
 
 def _is_unstorable_text(error: asyncpg.DataError) -> bool:
