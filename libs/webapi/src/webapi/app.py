@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from functools import partial
 from typing import Any, NamedTuple
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from webapi import openapi, probes, problems
 from webapi.access import AccessMiddleware
 from webapi.attempts import AttemptLimit, Attempts
-from webapi.auth import Authenticator, Caller, authenticated, check_scopes, refuse_blocking, refuse_open_routes
+from webapi.auth import Authenticator, Caller, check_scopes, refuse_blocking, refuse_open_routes
 from webapi.database import Database, PoolFactory
 from webapi.housekeeping import keep_house
 from webapi.idempotency import refuse_forgetful_routes
@@ -22,6 +23,7 @@ from webapi.keys import KEY_PREFIX, ApiKeys
 from webapi.limits import LimitMiddleware
 from webapi.probes import ReadinessCheck
 from webapi.rates import Rate, RateLimiter
+from webapi.routes import declare
 from webapi.tokens import TokenIssuer, Tokens
 
 DOCS_PATH = "/docs"
@@ -95,7 +97,7 @@ def build_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        refuse_open_routes(app, public)  # again: routers may have grown since
+        refuse_open_routes([*app.routes, *_routes_of(routers)], public)  # again: all may have grown since
         async with database.opened(), _running(beside):
             yield
 
@@ -110,6 +112,7 @@ def build_app(
         openapi_url=OPENAPI_PATH if development else None,
         redirect_slashes=False,
         lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # else each request looks whether there is any
         middleware=[
             Middleware(AccessMiddleware, quiet=frozenset(probes.PATHS), without_policy=frozenset(docs)),
             Middleware(LimitMiddleware),
@@ -121,14 +124,18 @@ def build_app(
     app.state.attempts = Attempts(database, safety.attempts)
     problems.install(app)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.include_router(probes.probes(readiness or {}))
-    for router in routers:  # whatever else a route depends on comes after: a stranger hears of nothing but 401
-        app.include_router(router, dependencies=[Depends(authenticated)])
-    refuse_open_routes(app, public)
+    refuse_open_routes(_routes_of(routers), ())
+    declare(app, routers)
+    app.include_router(probes.probes(readiness or {}))  # last: it is looked into for whatever comes after it
+    refuse_open_routes(app.routes, public)
     refuse_forgetful_routes(app)
     refuse_blocking(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
+
+
+def _routes_of(routers: Sequence[APIRouter]) -> list[BaseRoute]:
+    return [route for router in routers for route in router.routes]
 
 
 @contextlib.asynccontextmanager

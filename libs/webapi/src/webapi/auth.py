@@ -13,6 +13,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.routing import iter_route_contexts
 from fastapi.security.base import SecurityBase
 from prometheus_client import Counter
+from starlette.routing import BaseRoute
 
 from webapi.problems import Forbidden, Problem, Unauthorized
 from webapi.rates import RateLimiter
@@ -132,9 +133,9 @@ class OpenRoute(Exception):
     """A route that would be served to strangers; a defect of the program, found before it serves anyone."""
 
 
-def refuse_open_routes(app: FastAPI, public: Sequence[str]) -> None:
+def refuse_open_routes(routes: Sequence[BaseRoute], public: Sequence[str]) -> None:
     """Raises OpenRoute unless every route but those at the `public` paths says what it requires."""
-    for context in iter_route_contexts(app.routes):
+    for context in iter_route_contexts(routes):
         dependant = getattr(context, "dependant", None)
         closed = dependant is not None and any(isinstance(each.call, Require) for each in dependencies_of(dependant))
         if not closed and context.path not in public:

@@ -4,8 +4,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from webapi.auth import authenticated
-from webapi.problems import Problem, RefusedBody, TooLarge, Unavailable, render
+from webapi.problems import RefusedBody, TooLarge, Unavailable, render
 
 MAX_BODY_BYTES = 256 * 1024
 MAX_IN_FLIGHT = 256
@@ -15,7 +14,7 @@ TOO_LARGE = f"at most {MAX_BODY_BYTES} bytes"
 
 
 class LimitMiddleware:
-    """Refuses a body that is, or turns out to be, too large or a stranger's, and a request too many."""
+    """Refuses a body that is, or turns out to be, too large, and a request too many."""
 
     def __init__(self, app: ASGIApp, max_in_flight: int = MAX_IN_FLIGHT) -> None:
         self._app = app
@@ -32,7 +31,7 @@ class LimitMiddleware:
         else:
             self._in_flight += 1
             try:
-                await self._app(scope, _counting(_admitted(scope, receive)), send)
+                await self._app(scope, _counting(receive), send)
             finally:
                 self._in_flight -= 1
 
@@ -42,19 +41,6 @@ def _announced_bytes(scope: Scope) -> int:
     if not announced.isdecimal():
         return 0
     return int(announced[:MAX_DIGITS]) if announced.lstrip("0") else 0  # a number of any length takes no time to read
-
-
-def _admitted(scope: Scope, receive: Receive) -> Receive:
-    """The framework parses a body before it looks who sent it; so of strangers it gets none."""
-
-    async def admitted() -> Message:
-        try:
-            await authenticated(Request(scope))
-        except Problem as problem:
-            raise RefusedBody(problem) from problem
-        return await receive()
-
-    return admitted
 
 
 def _counting(receive: Receive) -> Receive:
