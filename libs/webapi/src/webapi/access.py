@@ -3,6 +3,7 @@
 Recorded is the route's template, never the path, query, headers or body: those name people and carry secrets.
 """
 
+import functools
 import re
 import secrets
 import time
@@ -10,7 +11,6 @@ import traceback
 
 import structlog
 from prometheus_client import Counter, Histogram
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,10 +18,11 @@ from webapi.problems import Internal, Problem, render
 
 log = structlog.get_logger(__name__)
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 NO_ROUTE = "(none)"
 MAX_CAUSES = 10
+KEPT_METRICS = 1_000
 # Of an error of the database, the names of what was violated.
 TELLING = ("sqlstate", "table_name", "column_name", "constraint_name")
 
@@ -58,44 +59,43 @@ class AccessMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope, receive)
-        request.state.request_id = _request_id(scope)
+        state = scope.setdefault("state", {})  # what `request.state` shows, which is slow to ask for what is not there
+        state["request_id"] = request_id = _request_id(scope)
         status = 0
 
         async def send_marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._mark(request, message)
+                self._mark(scope, message)
             await send(message)
 
         started = time.perf_counter()
         try:
             await self._app(scope, receive, send_marked)
         except Exception as error:
-            log.error(
-                "request failed", request_id=request.state.request_id, route=_route(scope), exception=trace(error)
-            )
+            log.error("request failed", request_id=request_id, route=_route(scope), exception=trace(error))
             if status:  # too late to say anything else: let the server cut the connection
                 raise
             problem = Internal("the error was recorded; name the request_id when you report it")
-            await render(request, problem)(scope, receive, send_marked)
+            await render(Request(scope), problem)(scope, receive, send_marked)
         finally:
-            self._record(request, status, time.perf_counter() - started)
+            self._record(scope, status, time.perf_counter() - started)
 
-    def _mark(self, request: Request, message: Message) -> None:
-        headers = [*message.get("headers", ()), (b"x-request-id", request.state.request_id.encode())]
+    def _mark(self, scope: Scope, message: Message) -> None:
+        headers = [*message.get("headers", ()), (b"x-request-id", scope["state"]["request_id"].encode())]
         given = {name for name, _ in headers}
-        if request.scope["path"] in self._without_policy:
+        if scope["path"] in self._without_policy:
             given.add(POLICY)
         message["headers"] = headers + [header for header in RESPONSE_HEADERS if header[0] not in given]
 
-    def _record(self, request: Request, status: int, seconds: float) -> None:
-        method = request.method if request.method in METHODS else "(other)"
-        route = _route(request.scope)
-        REQUESTS.labels(method, route, str(status)).inc()
-        SECONDS.labels(method, route).observe(seconds)
-        if request.scope["path"] in self._quiet:
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in METHODS else "(other)"
+        route, state = _route(scope), scope["state"]
+        requests, durations = _metrics(method, route, status)
+        requests.inc()
+        durations.observe(seconds)
+        if scope["path"] in self._quiet:
             return
         tell = log.warning if status >= 500 else log.info
         tell(
@@ -104,9 +104,9 @@ class AccessMiddleware:
             route=route,
             status=status,
             milliseconds=round(seconds * 1000, 1),
-            request_id=request.state.request_id,
-            client=getattr(request.state, "client", None),
-            **_problem_fields(getattr(request.state, "problem", None)),
+            request_id=state["request_id"],
+            client=state.get("client"),
+            **_problem_fields(state.get("problem")),
         )
 
 
@@ -125,9 +125,16 @@ def trace(error: BaseException | None) -> str:
     return "\ncaused by\n".join(parts)
 
 
+@functools.lru_cache(maxsize=KEPT_METRICS)
+def _metrics(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(method, route, str(status)), SECONDS.labels(method, route)
+
+
 def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    for name, given in scope["headers"]:
+        if name == b"x-request-id":
+            return given.decode() if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return secrets.token_hex(8)
 
 
 def _route(scope: Scope) -> str:

@@ -86,7 +86,8 @@ def require(*scopes: str, limits: type[Problem] | None = None) -> Any:
 
 async def authenticated(request: Request) -> Caller:
     """The caller of `request`, found out and counted once a request. Raises Unauthorized, TooManyRequests."""
-    known: Caller | None = getattr(request.state, "caller", None)
+    state = request.scope["state"]
+    known: Caller | None = state.get("caller")
     if known is not None:
         return known
     authenticator: Authenticator = request.app.state.authenticator
@@ -98,16 +99,17 @@ async def authenticated(request: Request) -> Caller:
     except Unauthorized:
         FAILURES.inc()
         raise
-    request.state.client = caller.client  # for the log, also of what is refused next
+    state["client"] = caller.client  # for the log, also of what is refused next
     rates.take(caller.system)
-    request.state.caller = caller
+    state["caller"] = caller
     return caller
 
 
 def _credential(request: Request) -> str:
     """One of one kind: two would let a proxy in front and this process each look at another one."""
-    authorization = request.headers.getlist("authorization")
-    api_keys = request.headers.getlist("x-api-key")
+    headers: list[tuple[bytes, bytes]] = request.scope["headers"]
+    authorization = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
+    api_keys = [value.decode("latin-1") for name, value in headers if name == b"x-api-key"]
     if len(authorization) + len(api_keys) > 1:
         raise Unauthorized("send one credential")
     if api_keys:
@@ -120,7 +122,7 @@ def _credential(request: Request) -> str:
 
 def check_scopes(request: Request) -> None:
     """Raises Forbidden if its caller lacks a scope that its route requires."""
-    caller: Caller | None = getattr(request.state, "caller", None)
+    caller: Caller | None = request.scope["state"].get("caller")
     dependant: Dependant | None = getattr(request.scope.get("route"), "dependant", None)
     if caller is None or dependant is None:
         return

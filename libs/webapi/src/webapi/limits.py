@@ -1,6 +1,5 @@
 """Upper bounds of what one request, and all of them together, may take."""
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,7 +36,7 @@ class LimitMiddleware:
 
 
 def _announced_bytes(scope: Scope) -> int:
-    announced = Headers(scope=scope).get("content-length", "0")
+    announced = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"content-length"), "0")
     if not announced.isdecimal():
         return 0
     return int(announced[:MAX_DIGITS]) if announced.lstrip("0") else 0  # a number of any length takes no time to read
