@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from eventing.database import connect, connect_or_explain
 from eventing.dead_letters import Refusal
 from eventing.kafka import KafkaConfig
 from eventing.log_ends import read_end_offsets
-from eventing.logs import RateLimit
+from eventing.logs import RateLimit, one_line
 from eventing.probes import serve_probes
 from eventing.progress import Step
 from eventing.rebuild_log import LogReader
@@ -250,3 +251,20 @@ def test_a_pool_whose_server_is_away_says_why_and_not_where_in_the_library() -> 
     record = logging.LogRecord("asyncpg.pool", logging.WARNING, "", 0, "retrying", (), (type(error), error, None))
     assert RateLimit(seconds=60).filter(record)
     assert (record.getMessage(), record.exc_info) == (f"retrying: {error!r}", None)
+
+
+def test_a_line_of_the_log_is_the_json_that_python_writes() -> None:
+    event = {
+        "event": "request",
+        "status": 200,
+        "milliseconds": 1.25,
+        "client": None,
+        "of": [1, {"ok": True}],
+        "none": {},
+    }
+    assert one_line(event, repr) == json.dumps(event)
+
+
+@pytest.mark.parametrize("odd", ["\ud800", 2**70, {1: {2}}, object, float("nan"), ValueError("no")])
+def test_no_line_of_the_log_is_lost_for_what_it_tells(odd: object) -> None:
+    assert json.loads(one_line({"event": "odd", "told": odd}, repr))["event"] == "odd"

@@ -1,10 +1,13 @@
 """Logs of this code and of its libraries as one stream of events, with the talkative ones held back."""
 
+import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 _QUIET_S: Final = 30.0
@@ -36,6 +39,16 @@ class RateLimit(logging.Filter):
         return True
 
 
+def one_line(event: Any, default: Callable[[Any], Any]) -> str:
+    """JSON as Python's own writes it, in a third of its time, which every request pays. What this refuses, such as half
+    a surrogate pair, that takes: no line is lost for what it tells.
+    """
+    try:
+        return msgspec.json.format(msgspec.json.encode(event, enc_hook=default), indent=0).decode()
+    except (TypeError, ValueError, OverflowError):
+        return json.dumps(event, default=default)
+
+
 def configure_logging(format: str = "json", level: str = "INFO") -> None:
     """Sends everything to stderr, as one JSON object a line or for reading on a console."""
     shared: list[Any] = [
@@ -45,12 +58,16 @@ def configure_logging(format: str = "json", level: str = "INFO") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    renderer: Any = structlog.processors.JSONRenderer()
+    renderer: Any = structlog.processors.JSONRenderer(serializer=one_line)
     if format == "console":  # plain tracebacks: the pretty ones show local variables, so passwords and events
         renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     exceptions = [structlog.processors.format_exc_info] if format == "json" else []
