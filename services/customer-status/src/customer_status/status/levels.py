@@ -4,10 +4,10 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from programme.calendar import valid_until_us
-from programme.points import points_of
+from programme.calendar import anniversary_day, midnight_us
+from programme.points import total_points
 from programme.terms import BASE_LEVEL, LEVELS, Programme
-from programme.timeline import Timeline, bonus_percent_at
+from programme.timeline import Timeline, level_at
 
 from customer_status.status.domain import Bought
 
@@ -33,7 +33,7 @@ def status_at(programme: Programme, timeline: Timeline, purchases: Iterable[Boug
     worth = [
         (until_us, _collected(programme, timeline, row))
         for row in purchases
-        if row.occurred_us <= at_us <= (until_us := valid_until_us(row.occurred_us))
+        if row.occurred_us <= at_us <= (until_us := midnight_us(anniversary_day(row.day)))
     ]
     thresholds = programme.at(at_us).thresholds
     current = bisect_left(timeline, at_us, lo=1, key=lambda step: step.after_us or 0) - 1
@@ -57,8 +57,9 @@ def status_at(programme: Programme, timeline: Timeline, purchases: Iterable[Boug
 
 
 def _collected(programme: Programme, timeline: Timeline, row: Bought) -> int:
-    points = points_of(row.remaining_cents, bonus_percent_at(programme, timeline, row.occurred_us))
-    return points.total if programme.at(row.occurred_us).count_bonus else points.base
+    terms = programme.at(row.occurred_us)
+    bonus_percent = terms.bonus_percent[level_at(timeline, row.occurred_us)] if terms.count_bonus else 0
+    return total_points(row.remaining_cents, bonus_percent)
 
 
 def _live_points(worth: Iterable[tuple[int, int]], at_us: int) -> int:
