@@ -1,4 +1,4 @@
-"""All SQL of accounts, positions and the ledger: locks first, reads in a later statement, plain rows in bulk.
+"""All SQL of accounts and positions: locks first, reads in a later statement, plain rows in bulk.
 
 `lock_accounts` is the one lock function, for the worker and for HTTP alike. What hangs on an account is read by
 *later* statements: one that waits for a lock and joins other tables joins their old versions.
@@ -16,14 +16,13 @@ from programme.instants import to_datetime
 
 from loyalty.points.account import Account
 from loyalty.points.domain import Key, KnownReturn, Position
+from loyalty.points.entry_store import add_entries
 from loyalty.points.rows import (
-    ENTRY_COLUMNS,
     POSITION_COLUMNS,
     RETURN_COLUMNS,
     account_of,
     columns,
     key_arrays,
-    packed_entry,
     packed_position,
     position_of,
     position_sums,
@@ -273,9 +272,7 @@ async def write_accounts(conn: Connection, accounts: Iterable[Account]) -> None:
         """,
         *sums_arrays(changed),
     )
-    entries = [packed_entry(entry) for account in changed for entry in account.new_entries]
-    if entries:
-        await copy_packed(conn, "ledger_entry", ENTRY_COLUMNS, entries)
+    await add_entries(conn, [entry for account in changed for entry in account.new_entries])
 
 
 async def write_timelines(conn: Connection, accounts: Iterable[Account]) -> None:
