@@ -16,7 +16,7 @@ def facts() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
-        "Python": platform.python_version(),
+        "Python": f"{platform.python_version()} ({' '.join(platform.python_build())}, {platform.python_compiler()})",
         "PostgreSQL": version.split()[2],
         "Kafka": KAFKA_VERSION,
         "load average before": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
