@@ -13,7 +13,7 @@ def run_batches(work: Coroutine[Any, Any, R]) -> R:
     """The result of `work`.
 
     A batch is many thousands of small objects that live until its commit. Collecting after every 700 of them, as Python
-    does, costs a third; with this, a batch that is carried out while the next one is fetched causes no collection.
+    does, costs a third; the more have to come together, the fewer collections fall into posting.
     """
     gc.freeze()
     gc.set_threshold(200_000, 20, 50)
